@@ -1,0 +1,284 @@
+"""Records to rows and back: every read and write that joins the pipeline and the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from django.db import transaction
+from django.db.models import Count, Q
+
+from explanations.models import ActivationSet, Excerpt, Explanation, Neuron, Simulation, Source
+from explanations.pipeline import packing
+from explanations.pipeline.packing import PackedRecord, PackedSequence
+from explanations.pipeline.records import (
+    ActivationRecord,
+    Failure,
+    Kind,
+    NeuronRecord,
+    ScoredExplanation,
+    Scores,
+    SequenceSimulation,
+    normalise,
+)
+from explanations.pipeline.records import Simulation as SimulationRecord
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+    from explanations.models import Job
+
+PEAK_BEFORE, PEAK_AFTER = 11, 5
+"""Tokens around the maximum in a layer page's strip."""
+
+Tokens = tuple[str, ...]
+
+
+def storable_text(text: str) -> str:
+    """Return text that every database takes: NUL (PostgreSQL refuses it) and lone surrogates are made visible."""
+    return text.replace("\0", "\u2400").encode("utf-8", "replace").decode()
+
+
+# Reading
+
+
+def read_packed_records(neuron: Neuron) -> tuple[list[PackedRecord], tuple[float, ...] | None]:
+    """Return a neuron's records by excerpt key, and its quantile boundaries; empty where it has none. One query."""
+    data = ActivationSet.objects.filter(pk=neuron.pk).values_list("data", flat=True).first()
+    return packing.unpack_records(data) if data is not None else ([], None)
+
+
+def read_tokens(model_id: int, keys: Iterable[int]) -> dict[int, Tokens]:
+    """Return the tokens of a model's excerpts by key. One query."""
+    rows = Excerpt.objects.filter(model_id=model_id, key__in=set(keys)).values_list("key", "tokens")
+    return {key: tuple(token or "" for token in packing.unpack_tokens(data)) for key, data in rows}
+
+
+def join_records(
+    neuron: Neuron,
+    packed: Sequence[PackedRecord],
+    boundaries: tuple[float, ...] | None,
+    tokens: Mapping[int, Tokens],
+) -> NeuronRecord:
+    """Return the neuron's record from its parts. KeyError where an excerpt's tokens are missing."""
+    top: list[ActivationRecord] = []
+    random: list[ActivationRecord] = []
+    quantiles: dict[int, list[ActivationRecord]] = {}
+    for part in packed:
+        record = ActivationRecord(tokens[part.key], part.activations)
+        if part.kind == Kind.TOP:
+            top.append(record)
+        elif part.kind == Kind.RANDOM:
+            random.append(record)
+        elif part.kind >= Kind.QUANTILE:
+            quantiles.setdefault(part.kind - Kind.QUANTILE, []).append(record)
+    ranges = range(max(quantiles, default=-1) + 1)
+    return NeuronRecord(
+        neuron_id=neuron.neuron_id,
+        top=tuple(top),
+        random=tuple(random),
+        by_quantile=tuple(tuple(quantiles.get(q, ())) for q in ranges),
+        quantile_boundaries=boundaries,
+        mean=neuron.mean,
+        variance=neuron.variance,
+        skewness=neuron.skewness,
+        kurtosis=neuron.kurtosis,
+    )
+
+
+def read_neuron_record(neuron: Neuron) -> NeuronRecord | None:
+    """Return all that was recorded of a neuron; None where it has no activations. Two queries."""
+    packed, boundaries = read_packed_records(neuron)
+    if not packed:
+        return None
+    return join_records(neuron, packed, boundaries, read_tokens(neuron.model_id, (p.key for p in packed)))
+
+
+def join_simulation(
+    row: Simulation,
+    sequences: Sequence[PackedSequence],
+    packed: Sequence[PackedRecord],
+    tokens: Mapping[int, Tokens],
+) -> SimulationRecord:
+    """Return a simulation from its row, its unpacked sequences, the neuron's records and the excerpts' tokens."""
+    real = {record.key: record.activations for record in packed}
+    return SimulationRecord(
+        sequences=tuple(
+            SequenceSimulation(
+                tokens=tokens[s.key],
+                simulated=s.simulated,
+                real=s.real if s.real is not None else real[s.key],
+                kind=s.kind,
+                scores=s.scores,
+            )
+            for s in sequences
+        ),
+        scores=Scores(row.ev_correlation, row.rsquared, row.absolute_dev_explained),
+        simulator=row.simulator,
+        method=row.method,
+        scale=row.scale,
+        top_only=row.top_only,
+        random_only=row.random_only,
+        failures=tuple(Failure(place, reason) for place, reason in row.failures),
+        tokens_in=row.tokens_in,
+        tokens_out=row.tokens_out,
+        cost_usd=float(row.cost_usd),
+    )
+
+
+def pack_peak(record: ActivationRecord) -> bytes:
+    """Return the tokens around the record's maximum with their levels, packed; empty where it has no tokens."""
+    if not record.tokens:
+        return b""
+    at = int(np.argmax(record.activations))
+    window = slice(max(0, at - PEAK_BEFORE), at + PEAK_AFTER + 1)
+    levels = normalise(record.activations, float(record.activations[at]))[window]
+    return msgspec.msgpack.encode([packing.pack_tokens(record.tokens[window]), levels.astype("u1").tobytes()])
+
+
+def unpack_peak(data: bytes | memoryview) -> list[tuple[str, int]]:
+    """Return (token, level 0 to 10) pairs of a neuron's `peak`; empty where it has none."""
+    if not data:
+        return []
+    tokens, levels = msgspec.msgpack.decode(bytes(data))
+    return list(zip((t or "" for t in packing.unpack_tokens(tokens)), levels, strict=True))
+
+
+# Writing
+
+
+def pack_simulation(
+    simulation: SimulationRecord, real: Mapping[int, np.ndarray], keys: Sequence[int]
+) -> bytes:
+    """Return a simulation's excerpts packed; real values that equal the neuron's records `real` are not kept twice."""
+    return packing.pack_sequences(
+        [
+            PackedSequence(
+                key=key,
+                kind=s.kind,
+                simulated=s.simulated,
+                real=None if key in real and np.array_equal(real[key], s.real) else s.real,
+                scores=s.scores,
+            )
+            for key, s in zip(keys, simulation.sequences, strict=True)
+        ]
+    )
+
+
+def build_simulation(
+    simulation: SimulationRecord, *, explanation: Explanation, real: Mapping[int, np.ndarray], keys: Sequence[int]
+) -> Simulation:
+    """Return an unsaved row of a simulation of `explanation`."""
+    return Simulation(
+        explanation=explanation,
+        simulator=simulation.simulator,
+        method=simulation.method,
+        scale=simulation.scale,
+        excerpt_count=len(simulation.sequences),
+        data=pack_simulation(simulation, real, keys),
+        ev_correlation=simulation.scores.ev_correlation,
+        rsquared=simulation.scores.rsquared,
+        absolute_dev_explained=simulation.scores.absolute_dev_explained,
+        top_only=simulation.top_only,
+        random_only=simulation.random_only,
+        failures=[[f.excerpt, f.reason] for f in simulation.failures],
+        tokens_in=simulation.tokens_in,
+        tokens_out=simulation.tokens_out,
+        cost_usd=round(simulation.cost_usd, 6),
+    )
+
+
+def excerpt_rows(model_id: int, sequences: Iterable[Tokens]) -> list[Excerpt]:
+    """Return unsaved rows of excerpts, in order."""
+    packed = [packing.pack_tokens(tokens) for tokens in sequences]
+    return [Excerpt(model_id=model_id, key=packing.excerpt_key(data), tokens=data) for data in packed]
+
+
+@transaction.atomic
+def save_explanation(
+    *,
+    neuron: Neuron,
+    scored: ScoredExplanation,
+    source: Source,
+    parent: Explanation | None = None,
+    author: AbstractBaseUser | None = None,
+    job: Job | None = None,
+) -> Explanation:
+    """Store a new explanation with its simulation, and bring the neuron's headline up to date."""
+    simulation = scored.simulation
+    explanation = Explanation.objects.create(
+        neuron=neuron,
+        text=storable_text(scored.text),
+        source=source,
+        explainer=scored.explainer,
+        prompt_version=scored.prompt_version,
+        parent=parent,
+        author=author,
+        job=job,
+        score=simulation.scores.ev_correlation if simulation else None,
+        simulator=simulation.simulator if simulation else "",
+    )
+    if simulation is not None:
+        excerpts = excerpt_rows(neuron.model_id, (s.tokens for s in simulation.sequences))
+        Excerpt.objects.bulk_create(excerpts, ignore_conflicts=True)
+        real = {r.key: r.activations for r in read_packed_records(neuron)[0]}
+        keys = [excerpt.key for excerpt in excerpts]
+        build_simulation(simulation, explanation=explanation, real=real, keys=keys).save()
+    refresh_headlines([neuron.pk])
+    return explanation
+
+
+def choose_headline(explanations: Iterable[Explanation]) -> Explanation | None:
+    """Return the best-scored current explanation in words, the earliest of equals; a baseline only if it stands alone.
+
+    A baseline is what an explanation has to beat, so it never takes the place of one.
+    """
+
+    def rank(explanation: Explanation) -> tuple[bool, bool, float, int]:
+        score = explanation.score
+        return (
+            explanation.source == Source.BASELINE,
+            score is None,
+            -(score or 0.0),
+            explanation.pk,
+        )
+
+    return min((e for e in explanations if e.is_current), key=rank, default=None)
+
+
+_HEADLINE_FIELDS = (
+    "headline",
+    "headline_text",
+    "headline_score",
+    "headline_simulator",
+    "explanation_count",
+    "open_flag_count",
+)
+
+
+@transaction.atomic
+def refresh_headlines(neuron_ids: Sequence[int]) -> None:
+    """Bring the headline and the counts of these neurons up to date. Three queries for any number."""
+    of_neuron: dict[int, list[Explanation]] = {pk: [] for pk in neuron_ids}
+    flags: dict[int, int] = dict.fromkeys(neuron_ids, 0)
+    open_flags = Count("flags", filter=Q(flags__state__in=["open", "claimed"]))
+    for explanation in Explanation.objects.filter(neuron__in=neuron_ids).annotate(open_flags=open_flags):
+        of_neuron[explanation.neuron_id].append(explanation)
+        flags[explanation.neuron_id] += explanation.open_flags
+    neurons = list(Neuron.objects.select_for_update().filter(pk__in=neuron_ids).only("pk", *_HEADLINE_FIELDS))
+    for neuron in neurons:
+        apply_headline(neuron, of_neuron[neuron.pk])
+        neuron.open_flag_count = flags[neuron.pk]
+    Neuron.objects.bulk_update(neurons, _HEADLINE_FIELDS, batch_size=500)
+
+
+def apply_headline(neuron: Neuron, explanations: Sequence[Explanation]) -> None:
+    """Set an unsaved neuron's headline fields from all its explanations."""
+    headline = choose_headline(explanations)
+    neuron.headline = headline
+    neuron.headline_text = headline.text if headline else ""
+    neuron.headline_score = headline.score if headline else None
+    neuron.headline_simulator = headline.simulator if headline else ""
+    neuron.explanation_count = sum(e.is_current for e in explanations)

@@ -1,0 +1,33 @@
+"""The site's addresses. `<slug>` is a model's; models.RESERVED_SLUGS keeps the others free of it."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from explanations.views import accounts, jobs, layer, model, neuron, overview, review, search
+
+NEURON = "<str:slug>/layers/<int:layer>/neurons/<int:index>/"
+
+urlpatterns = [
+    path("", overview.overview, name="overview"),
+    path("go/", overview.go, name="go"),
+    path("random/", overview.random_neuron, name="random"),
+    path("search/", search.search, name="search"),
+    path("explanations/<int:pk>/flag/", review.flag, name="flag"),
+    path("review/", review.review, name="review"),
+    path("review/<int:pk>/", review.flag_history, name="flag_history"),
+    path("review/<int:pk>/claim/", review.claim, name="claim"),
+    path("review/<int:pk>/release/", review.release, name="release"),
+    path("review/<int:pk>/decide/", review.decide, name="decide"),
+    path("jobs/", jobs.jobs, name="jobs"),
+    path("jobs/<int:pk>/", jobs.job, name="job"),
+    path("jobs/<int:pk>/cancel/", jobs.cancel, name="cancel"),
+    path("accounts/sign-in/", accounts.sign_in, name="sign_in"),
+    path("accounts/sign-out/", accounts.sign_out, name="sign_out"),
+    path("accounts/link/<str:uid>/<str:token>/", accounts.sign_in_link, name="sign_in_link"),
+    path("<str:slug>/", model.model, name="model"),
+    path("<str:slug>/layers/<int:layer>/", layer.layer, name="layer"),
+    path(NEURON, neuron.neuron, name="neuron"),
+    path(NEURON + "excerpts/", neuron.excerpts, name="excerpts"),
+    path(NEURON + "re-explain/", jobs.reexplain, name="reexplain"),
+]

@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+
+
+def layer(request: HttpRequest, **kwargs: object) -> HttpResponse:
+    return HttpResponse("to be written")
