@@ -36,7 +36,10 @@ class SubjectModel(models.Model):
     slug = models.CharField(
         max_length=60,
         unique=True,
-        validators=[RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z", "Use a-z, 0-9, '.', '_' and '-'."), validate_slug_is_free],
+        validators=[
+            RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z", "Use a-z, 0-9, '.', '_' and '-'."),
+            validate_slug_is_free,
+        ],
     )
     name = models.CharField(max_length=200)
     layers = models.PositiveSmallIntegerField()
@@ -242,7 +245,8 @@ class Simulation(models.Model):
         constraints: ClassVar = [
             # A little slack: published correlations were computed in floating point.
             models.CheckConstraint(
-                condition=Q(ev_correlation__isnull=True) | Q(ev_correlation__gte=-1.000001, ev_correlation__lte=1.000001),
+                condition=Q(ev_correlation__isnull=True)
+                | Q(ev_correlation__gte=-1.000001, ev_correlation__lte=1.000001),
                 name="simulation_correlation_in_range",
             ),
         ]
@@ -294,7 +298,8 @@ class Flag(models.Model):
                 fields=["explanation", "reporter"], condition=Q(state__in=["open", "claimed"]), name="flag_open_once"
             ),
             models.CheckConstraint(
-                condition=Q(reason__in=["wrong", "too_broad", "too_narrow", "vague", "other"]), name="flag_reason_is_known"
+                condition=Q(reason__in=["wrong", "too_broad", "too_narrow", "vague", "other"]),
+                name="flag_reason_is_known",
             ),
             models.CheckConstraint(
                 condition=Q(state__in=["open", "claimed"], decided_at__isnull=True)
@@ -352,7 +357,12 @@ class Job(models.Model):
 
     neuron = models.ForeignKey(Neuron, on_delete=models.CASCADE, related_name="jobs")
     parent = models.ForeignKey(
-        Explanation, null=True, blank=True, on_delete=models.SET_NULL, related_name="jobs", help_text="What it is to better."
+        Explanation,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="jobs",
+        help_text="What it is to better.",
     )
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="jobs_requested"

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 from django.db import transaction
-from django.db.models import Count, Q
 
-from explanations.models import ActivationSet, Excerpt, Explanation, Neuron, Simulation, Source
+from explanations.models import ActivationSet, Excerpt, Explanation, Flag, Neuron, Simulation, Source
 from explanations.pipeline import packing
 from explanations.pipeline.packing import PackedRecord, PackedSequence
 from explanations.pipeline.records import (
@@ -26,7 +25,7 @@ from explanations.pipeline.records import (
 from explanations.pipeline.records import Simulation as SimulationRecord
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser
+    from django.contrib.auth.models import User
 
     from explanations.models import Job
 
@@ -149,9 +148,7 @@ def unpack_peak(data: bytes | memoryview) -> list[tuple[str, int]]:
 # Writing
 
 
-def pack_simulation(
-    simulation: SimulationRecord, real: Mapping[int, np.ndarray], keys: Sequence[int]
-) -> bytes:
+def pack_simulation(simulation: SimulationRecord, real: Mapping[int, np.ndarray], keys: Sequence[int]) -> bytes:
     """Return a simulation's excerpts packed; real values that equal the neuron's records `real` are not kept twice."""
     return packing.pack_sequences(
         [
@@ -203,7 +200,7 @@ def save_explanation(
     scored: ScoredExplanation,
     source: Source,
     parent: Explanation | None = None,
-    author: AbstractBaseUser | None = None,
+    author: User | None = None,
     job: Job | None = None,
 ) -> Explanation:
     """Store a new explanation with its simulation, and bring the neuron's headline up to date."""
@@ -260,13 +257,14 @@ _HEADLINE_FIELDS = (
 
 @transaction.atomic
 def refresh_headlines(neuron_ids: Sequence[int]) -> None:
-    """Bring the headline and the counts of these neurons up to date. Three queries for any number."""
+    """Bring the headline and the counts of these neurons up to date. Four queries for any number."""
     of_neuron: dict[int, list[Explanation]] = {pk: [] for pk in neuron_ids}
     flags: dict[int, int] = dict.fromkeys(neuron_ids, 0)
-    open_flags = Count("flags", filter=Q(flags__state__in=["open", "claimed"]))
-    for explanation in Explanation.objects.filter(neuron__in=neuron_ids).annotate(open_flags=open_flags):
+    for explanation in Explanation.objects.filter(neuron__in=neuron_ids):
         of_neuron[explanation.neuron_id].append(explanation)
-        flags[explanation.neuron_id] += explanation.open_flags
+    undecided = Flag.objects.undecided().filter(explanation__neuron__in=neuron_ids)
+    for neuron_id in undecided.values_list("explanation__neuron", flat=True):
+        flags[neuron_id] += 1
     neurons = list(Neuron.objects.select_for_update().filter(pk__in=neuron_ids).only("pk", *_HEADLINE_FIELDS))
     for neuron in neurons:
         apply_headline(neuron, of_neuron[neuron.pk])

@@ -50,7 +50,7 @@ def env_database(data: Path) -> dict[str, Any]:
     """Return the database that DATABASE_URL names: SQLite in the data folder where it names none."""
     url = env_text("DATABASE_URL", f"sqlite:///{data / 'neuronviewer.sqlite3'}")
     try:
-        config = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
+        config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
     except ValueError as error:
         raise ImproperlyConfigured(f"DATABASE_URL is not a database address: {error}") from None
     if config["ENGINE"] == "django.db.backends.sqlite3":
@@ -73,8 +73,8 @@ def secret_key(data: Path) -> str:
         return given
     path = data / "secret_key"
     try:
-        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(50))
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_text(secrets.token_urlsafe(50))
     except FileExistsError:
         pass
     key = path.read_text().strip()

@@ -75,7 +75,9 @@ def score_bar(value: float | None, word: str = "") -> SafeString:
 def strip(pairs: Iterable[tuple[str, int]]) -> SafeString:
     """Return tokens with levels 0 to 10 as one line of shaded text."""
     parts: list[Any] = [
-        format_html('<b class="p{}">{}</b>', level, visible_token(token)) if level else format_html("{}", visible_token(token))
+        format_html('<b class="p{}">{}</b>', level, visible_token(token))
+        if level
+        else format_html("{}", visible_token(token))
         for token, level in pairs
     ]
     return mark_safe("".join(parts))  # noqa: S308  every part was escaped above
