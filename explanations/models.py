@@ -50,6 +50,8 @@ class SubjectModel(models.Model):
     license = models.TextField(blank=True, help_text="The licences of model, corpus and data.")
     is_synthetic = models.BooleanField(default=False, help_text="The data is made up; every page says so.")
     highlights = models.JSONField(default=list, blank=True, help_text="Interesting neurons: layer, neuron, label.")
+    statistics = models.JSONField(default=dict, blank=True, help_text="Counts and scores by layer: statistics.read.")
+    statistics_at = models.DateTimeField(null=True, blank=True, help_text="When the statistics were computed.")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -114,6 +116,7 @@ class Neuron(models.Model):
             models.Index(F("model"), F("layer"), F("kurtosis").desc(), F("index"), name="neuron_by_kurtosis"),
             models.Index(F("model"), F("layer"), F("open_flag_count").desc(), F("index"), name="neuron_by_flags"),
             models.Index(F("model"), F("headline_score").desc(), name="neuron_by_model_score"),
+            models.Index(fields=["model", "id"], condition=Q(explanation_count__gt=0), name="neuron_explained"),
         ]
 
     def __str__(self) -> str:
