@@ -288,6 +288,14 @@ class Flag(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="flags_reviewed"
     )
     decision_reason = models.TextField(blank=True, max_length=2000)
+    job = models.ForeignKey(
+        "Job",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="flags",
+        help_text="The re-explanation that the decision asked for.",
+    )
     created_at = models.DateTimeField(db_default=Now())
     claimed_at = models.DateTimeField(null=True)
     decided_at = models.DateTimeField(null=True)
@@ -309,6 +317,13 @@ class Flag(models.Model):
                 | Q(state__in=["kept", "retired", "reexplained"], decided_at__isnull=False),
                 name="flag_decided_has_time",
             ),
+            models.CheckConstraint(
+                condition=Q(state__in=["open", "claimed"]) | ~Q(decision_reason=""), name="flag_decided_has_reason"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="open") | Q(reviewer__isnull=True), name="flag_open_has_no_reviewer"
+            ),
+            models.CheckConstraint(condition=~Q(reason="other") | ~Q(note=""), name="flag_other_has_note"),
         ]
         indexes: ClassVar = [
             models.Index(F("state"), F("id"), name="flag_by_state"),
@@ -316,6 +331,9 @@ class Flag(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_reason_display()}: {self.explanation_id}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("flag_history", args=[self.pk])
 
     @property
     def is_undecided(self) -> bool:
@@ -341,6 +359,12 @@ class ReviewEvent(models.Model):
 
     class Meta:
         ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(action__in=["flagged", "claimed", "released", "kept", "retired", "reexplained"]),
+                name="review_event_action_is_known",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} flag {self.flag_id}"
