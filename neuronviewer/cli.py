@@ -1,0 +1,27 @@
+"""The command `neuronviewer`, which is also `python manage.py`: `demo` starts the site here, `help` lists the others."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import execute_from_command_line
+
+
+def main() -> None:
+    """Run the command that the arguments name; exit with one line where a setting is malformed."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "neuronviewer.settings")
+    try:
+        _ = settings.INSTALLED_APPS
+    except ImproperlyConfigured as error:
+        sys.exit(f"neuronviewer cannot start: {error}")
+    try:
+        execute_from_command_line(sys.argv)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

