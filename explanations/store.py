@@ -23,6 +23,7 @@ from explanations.pipeline.records import (
     normalise,
 )
 from explanations.pipeline.records import Simulation as SimulationRecord
+from explanations.statistics import refresh_statistics
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -257,7 +258,10 @@ _HEADLINE_FIELDS = (
 
 @transaction.atomic
 def refresh_headlines(neuron_ids: Sequence[int]) -> None:
-    """Bring the headline and the counts of these neurons up to date. Four queries for any number."""
+    """Bring the headline and the counts of these neurons up to date. Four queries for any number.
+
+    Where a headline or a number of explanations changed, the layer's statistics follow: four queries more a model.
+    """
     of_neuron: dict[int, list[Explanation]] = {pk: [] for pk in neuron_ids}
     flags: dict[int, int] = dict.fromkeys(neuron_ids, 0)
     for explanation in Explanation.objects.filter(neuron__in=neuron_ids):
@@ -265,11 +269,23 @@ def refresh_headlines(neuron_ids: Sequence[int]) -> None:
     undecided = Flag.objects.undecided().filter(explanation__neuron__in=neuron_ids)
     for neuron_id in undecided.values_list("explanation__neuron", flat=True):
         flags[neuron_id] += 1
-    neurons = list(Neuron.objects.select_for_update().filter(pk__in=neuron_ids).only("pk", *_HEADLINE_FIELDS))
+    locked = Neuron.objects.select_for_update().filter(pk__in=neuron_ids)
+    neurons = list(locked.only("model", "layer", *_HEADLINE_FIELDS))
+    changed: dict[int, set[int]] = {}
     for neuron in neurons:
+        counted = _counted_facts(neuron)
         apply_headline(neuron, of_neuron[neuron.pk])
         neuron.open_flag_count = flags[neuron.pk]
+        if _counted_facts(neuron) != counted:
+            changed.setdefault(neuron.model_id, set()).add(neuron.layer)
     Neuron.objects.bulk_update(neurons, _HEADLINE_FIELDS, batch_size=500)
+    for model_id, layers in changed.items():
+        refresh_statistics(model_id, layers)
+
+
+def _counted_facts(neuron: Neuron) -> tuple[int, str, float | None]:
+    """Return what statistics add up of a neuron."""
+    return neuron.explanation_count, neuron.headline_simulator, neuron.headline_score
 
 
 def apply_headline(neuron: Neuron, explanations: Sequence[Explanation]) -> None:
