@@ -1,20 +1,23 @@
 """How records become bytes: token strings, and activations in half precision.
 
 A value v is kept as a half-precision number times 2^e, with one exponent e for each excerpt, chosen so that the
-excerpt's largest magnitude lies in [2^14, 2^15). The error is then at most 2^-11 of v for every v down to 2^-28 of that
-largest magnitude (halves keep 10 bits from 2^-14 on); smaller ones err at most 2^-39 of it. The sign survives always, and
-nothing but zero becomes zero: a page tells negative, zero and positive apart.
+excerpt's largest magnitude lies in [2^14, 2^15). Halves keep 10 bits from 2^-14 on, so the error is at most 2^-11 of v
+for every v down to 2^-28 of that largest magnitude. The few values beyond that (far smaller ones, or excerpts
+above 2^142) are kept as they are, in double precision, beside the halves. So for every finite value: the error is at
+most 2^-11 of it, its sign survives, and only zero becomes zero. A value that is a half already is kept exactly.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from explanations.pipeline.records import (
     Floats,
@@ -28,8 +31,20 @@ from explanations.pipeline.records import (
 )
 
 VERSION = 1
+MAX_TOKENS = 65535
+"""Tokens in one excerpt."""
+MAX_BOUNDARIES = 255
+"""Quantile boundaries of one neuron."""
+
 _EXPONENT_OF_MAXIMUM = 14
-_SMALLEST_HALF = np.float16(2**-24)
+_HIGHEST_EXPONENT = 127
+_SMALLEST_NORMAL_HALF = 2.0**-14
+_LARGEST_HALF = 65504.0
+_EXACT = np.dtype([("at", "<u4"), ("value", "<f8")])
+
+Doubles: TypeAlias = npt.NDArray[np.float64]
+Lengths: TypeAlias = npt.NDArray[np.int64]
+"""[excerpt], in tokens"""
 
 _tokens_decoder = msgspec.msgpack.Decoder(list[Any])
 
@@ -70,26 +85,75 @@ def excerpt_key(packed_tokens: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(packed_tokens, digest_size=8).digest(), "little", signed=True)
 
 
-def _encode_halves(values: Floats, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (halves [sum of lengths], exponents [excerpt]) of excerpts' concatenated finite values."""
-    if not len(values):
-        return np.zeros(0, "<f2"), np.zeros(len(lengths), "i1")
-    values = np.asarray(values, dtype=np.float64)
-    filled = lengths > 0
-    starts = np.concatenate([[0], np.cumsum(lengths[filled])[:-1]])
+@dataclass(frozen=True, slots=True)
+class _Halves:
+    """Excerpts' concatenated values in half precision."""
+
+    halves: npt.NDArray[np.float16]
+    """[sum of lengths], in units of 2^exponent"""
+    exponents: npt.NDArray[np.int8]
+    """[excerpt]"""
+    exact: npt.NDArray[np.void]
+    """[exception] of `_EXACT`: what halves cannot hold"""
+
+
+def _encode_halves(given: Floats, lengths: Lengths) -> _Halves:
+    """Return excerpts' concatenated values in half precision. PackingError where one is not finite."""
+    values: Doubles = np.asarray(given, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise PackingError("an activation is NaN or infinite")
+    if len(lengths) and int(lengths.max()) > MAX_TOKENS:
+        raise PackingError(f"an excerpt of {lengths.max()} tokens; at most {MAX_TOKENS} can be kept")
+    exponents = _exponents(values, lengths)
+    # Times a power of two and not ldexp: as exact, and several times faster.
+    scaled = values * np.repeat(np.ldexp(1.0, -exponents.astype(np.int32)), lengths)
+    magnitudes = np.abs(scaled)
+    doubtful = magnitudes < _SMALLEST_NORMAL_HALF
+    if exponents.max(initial=0) == _HIGHEST_EXPONENT:
+        doubtful |= magnitudes > _LARGEST_HALF
+        np.clip(scaled, -_LARGEST_HALF, _LARGEST_HALF, out=scaled)
+    halves = scaled.astype("<f2")
+    return _Halves(halves, exponents, _exceptions(values, halves, np.flatnonzero(doubtful), exponents, lengths))
+
+
+def _exponents(values: Doubles, lengths: Lengths) -> npt.NDArray[np.int8]:
+    """Return each excerpt's exponent [excerpt]; 0 where it is empty or all zero."""
     maximum = np.zeros(len(lengths))
-    maximum[filled] = np.maximum.reduceat(np.abs(values), starts)
+    filled = lengths > 0
+    if len(values):
+        starts = np.cumsum(lengths) - lengths
+        maximum[filled] = np.maximum.reduceat(np.abs(values), starts[filled])
     exponents = np.where(maximum > 0, np.frexp(maximum)[1] - 1 - _EXPONENT_OF_MAXIMUM, 0)
-    exponents = np.clip(exponents, -128, 127).astype("i1")
-    halves = np.ldexp(values, -np.repeat(exponents, lengths).astype(np.int32)).astype("<f2")
-    vanished = (halves == 0) & (values != 0)
-    halves[vanished] = np.copysign(_SMALLEST_HALF, values[vanished])
-    return halves, exponents
+    return np.clip(exponents, -_HIGHEST_EXPONENT, _HIGHEST_EXPONENT).astype(np.int8)
 
 
-def _decode_halves(halves: np.ndarray, exponents: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return the values [sum of lengths], exactly as they were kept, in double precision."""
-    return np.ldexp(halves.astype(np.float64), np.repeat(exponents, lengths).astype(np.int32))
+def _exceptions(
+    values: Doubles,
+    halves: npt.NDArray[np.float16],
+    doubtful: npt.NDArray[np.intp],
+    exponents: npt.NDArray[np.int8],
+    lengths: Lengths,
+) -> npt.NDArray[np.void]:
+    """Return those of the `doubtful` places whose halves are not the value itself, with the value."""
+    doubtful = doubtful[values[doubtful] != 0]
+    excerpts = np.searchsorted(np.cumsum(lengths), doubtful, side="right")
+    kept = np.ldexp(halves[doubtful].astype(np.float64), exponents[excerpts].astype(np.int32))
+    wrong = doubtful[kept != values[doubtful]]
+    exact = np.zeros(len(wrong), _EXACT)
+    exact["at"], exact["value"] = wrong, values[wrong]
+    return exact
+
+
+def _decode_halves(kept: _Halves, lengths: Lengths) -> Doubles:
+    """Return the values [sum of lengths], exactly as they were kept."""
+    values: Doubles = kept.halves * np.repeat(np.ldexp(1.0, kept.exponents.astype(np.int32)), lengths)
+    values[kept.exact["at"]] = kept.exact["value"]
+    return values
+
+
+def round_trip(values: Floats, lengths: Lengths) -> Doubles:
+    """Return excerpts' concatenated values as packing keeps them."""
+    return _decode_halves(_encode_halves(values, lengths), lengths)
 
 
 def _concatenate(parts: Sequence[Floats]) -> Floats:
@@ -111,16 +175,33 @@ _RECORD = np.dtype([("key", "<i8"), ("length", "<u2"), ("kind", "u1"), ("exponen
 
 def pack_records(records: Sequence[PackedRecord], quantile_boundaries: Sequence[float] | None = None) -> bytes:
     """Return a neuron's records as bytes: 12 bytes a record and 2 a token."""
-    index = np.zeros(len(records), _RECORD)
-    lengths = np.array([len(r.activations) for r in records], dtype=np.int64)
-    halves, exponents = _encode_halves(_concatenate([r.activations for r in records]), lengths)
-    index["key"] = [r.key for r in records]
-    index["length"], index["exponent"] = lengths, exponents
-    index["kind"] = [r.kind for r in records]
+    return pack_record_columns(
+        keys=[r.key for r in records],
+        kinds=[r.kind for r in records],
+        lengths=np.array([len(r.activations) for r in records], dtype=np.int64),
+        activations=_concatenate([r.activations for r in records]),
+        quantile_boundaries=quantile_boundaries,
+    )
+
+
+def pack_record_columns(
+    *,
+    keys: Sequence[int],
+    kinds: Sequence[int],
+    lengths: Lengths,
+    activations: Floats,
+    quantile_boundaries: Sequence[float] | None,
+) -> bytes:
+    """Return what `pack_records` does, from the records' columns and their concatenated activations."""
+    kept = _encode_halves(activations, lengths)
+    index = np.zeros(len(keys), _RECORD)
+    index["key"], index["kind"] = keys, kinds
+    index["length"], index["exponent"] = lengths, kept.exponents
     boundaries = np.asarray([] if quantile_boundaries is None else quantile_boundaries, dtype="<f8")
-    has_boundaries = 0 if quantile_boundaries is None else 1
-    header = bytes([VERSION, has_boundaries, len(boundaries), 0]) + len(records).to_bytes(4, "little")
-    return header + boundaries.tobytes() + index.tobytes() + halves.tobytes()
+    if len(boundaries) > MAX_BOUNDARIES:
+        raise PackingError(f"{len(boundaries)} quantile boundaries; at most {MAX_BOUNDARIES} can be kept")
+    header = bytes([VERSION, quantile_boundaries is not None, len(boundaries), 0]) + len(keys).to_bytes(4, "little")
+    return b"".join((header, boundaries.tobytes(), index.tobytes(), kept.halves.tobytes(), kept.exact.tobytes()))
 
 
 def unpack_records(data: bytes | memoryview) -> tuple[list[PackedRecord], tuple[float, ...] | None]:
@@ -132,14 +213,26 @@ def unpack_records(data: bytes | memoryview) -> tuple[list[PackedRecord], tuple[
     count = int.from_bytes(data[4:8], "little")
     index = np.frombuffer(data, _RECORD, count, 8 + boundaries.nbytes)
     lengths = index["length"].astype(np.int64)
-    halves = np.frombuffer(data, "<f2", int(lengths.sum()), 8 + boundaries.nbytes + index.nbytes)
-    values = _decode_halves(halves, index["exponent"], lengths)
-    parts = np.split(values, np.cumsum(lengths)[:-1]) if count else []
+    kept = _read_halves(data, 8 + boundaries.nbytes + index.nbytes, index["exponent"], lengths)
+    parts = _split(_decode_halves(kept, lengths), lengths)
     records = [
         PackedRecord(key, kind, part)
         for key, kind, part in zip(index["key"].tolist(), index["kind"].tolist(), parts, strict=True)
     ]
     return records, tuple(boundaries.tolist()) if data[1] else None
+
+
+def _read_halves(data: bytes, offset: int, exponents: npt.NDArray[np.int8], lengths: Lengths) -> _Halves:
+    """Return the halves that start at `offset` and the exceptions that fill the rest of `data`."""
+    halves = np.frombuffer(data, "<f2", int(lengths.sum()), offset)
+    exact = np.frombuffer(data[offset + halves.nbytes :], _EXACT)
+    return _Halves(halves, exponents, exact)
+
+
+def _split(values: Doubles, lengths: Lengths) -> list[Doubles]:
+    """Return each excerpt's part of the concatenated values."""
+    ends = np.cumsum(lengths).tolist()
+    return [values[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,26 +261,47 @@ _SEQUENCE = np.dtype(
         ("absolute_dev_explained", "<f8"),
     ]
 )
-_SCORES = ("ev_correlation", "rsquared", "absolute_dev_explained")
+SCORES = ("ev_correlation", "rsquared", "absolute_dev_explained")
 
 
 def pack_sequences(sequences: Sequence[PackedSequence]) -> bytes:
     """Return a simulation's excerpts as bytes: 38 bytes an excerpt and 2 a token (4 where it keeps real values)."""
-    index = np.zeros(len(sequences), _SEQUENCE)
-    lengths = np.array([len(s.simulated) for s in sequences], dtype=np.int64)
-    has_real = np.array([s.real is not None for s in sequences], dtype=bool)
-    halves, exponents = _encode_halves(_concatenate([s.simulated for s in sequences]), lengths)
-    real = _concatenate([s.real for s in sequences if s.real is not None])
-    real_halves, real_exponents = _encode_halves(real, lengths[has_real])
-    index["key"] = [s.key for s in sequences]
-    index["kind"] = [s.kind for s in sequences]
-    index["length"], index["exponent"], index["has_real"] = lengths, exponents, has_real
-    index["real_exponent"][has_real] = real_exponents
-    for name in _SCORES:
-        values = (getattr(s.scores, name) for s in sequences)
-        index[name] = [np.nan if value is None else value for value in values]
-    header = bytes([VERSION, 0, 0, 0]) + len(sequences).to_bytes(4, "little")
-    return header + index.tobytes() + halves.tobytes() + real_halves.tobytes()
+    scores = [[getattr(s.scores, name) for name in SCORES] for s in sequences]
+    return pack_sequence_columns(
+        keys=[s.key for s in sequences],
+        kinds=[s.kind for s in sequences],
+        lengths=np.array([len(s.simulated) for s in sequences], dtype=np.int64),
+        simulated=_concatenate([s.simulated for s in sequences]),
+        has_real=np.array([s.real is not None for s in sequences], dtype=bool),
+        real=_concatenate([s.real for s in sequences if s.real is not None]),
+        scores=np.array(scores, dtype=np.float64).reshape(len(sequences), len(SCORES)),
+    )
+
+
+def pack_sequence_columns(
+    *,
+    keys: Sequence[int],
+    kinds: Sequence[int],
+    lengths: Lengths,
+    simulated: Floats,
+    has_real: npt.NDArray[np.bool_],
+    real: Floats,
+    scores: Doubles,
+) -> bytes:
+    """Return what `pack_sequences` does, from columns: `real` [tokens of those that `has_real`], `scores` [excerpt, 3].
+
+    An undefined score is NaN.
+    """
+    both = np.concatenate([lengths, lengths[has_real]])
+    kept = _encode_halves(np.concatenate([simulated, real]), both)
+    index = np.zeros(len(keys), _SEQUENCE)
+    index["key"], index["kind"], index["length"], index["has_real"] = keys, kinds, lengths, has_real
+    index["exponent"] = kept.exponents[: len(keys)]
+    index["real_exponent"][has_real] = kept.exponents[len(keys) :]
+    for column, name in enumerate(SCORES):
+        index[name] = scores[:, column]
+    header = bytes([VERSION, 0, 0, 0]) + len(keys).to_bytes(4, "little")
+    return b"".join((header, index.tobytes(), kept.halves.tobytes(), kept.exact.tobytes()))
 
 
 def unpack_sequences(data: bytes | memoryview) -> list[PackedSequence]:
@@ -197,23 +311,21 @@ def unpack_sequences(data: bytes | memoryview) -> list[PackedSequence]:
         raise PackingError("not a packed simulation of a version that this program reads")
     count = int.from_bytes(data[4:8], "little")
     index = np.frombuffer(data, _SEQUENCE, count, 8)
-    lengths = index["length"].astype(np.int64)
     has_real = index["has_real"].astype(bool)
-    halves = np.frombuffer(data, "<f2", int(lengths.sum()), 8 + index.nbytes)
-    real_lengths = lengths[has_real]
-    real_halves = np.frombuffer(data, "<f2", int(real_lengths.sum()), 8 + index.nbytes + halves.nbytes)
-    simulated = np.split(_decode_halves(halves, index["exponent"], lengths), np.cumsum(lengths)[:-1])
-    real_values = _decode_halves(real_halves, index["real_exponent"][has_real], real_lengths)
-    real_parts = iter(np.split(real_values, np.cumsum(real_lengths)[:-1]))
+    lengths = index["length"].astype(np.int64)
+    both = np.concatenate([lengths, lengths[has_real]])
+    exponents = np.concatenate([index["exponent"], index["real_exponent"][has_real]])
+    parts = _split(_decode_halves(_read_halves(data, 8 + index.nbytes, exponents, both), both), both)
+    real = iter(parts[count:])
     return [
         PackedSequence(
-            key=int(row["key"]),
-            kind=int(row["kind"]),
-            simulated=simulated[i],
-            real=next(real_parts) if row["has_real"] else None,
-            scores=Scores(*(None if np.isnan(row[name]) else float(row[name]) for name in _SCORES)),
+            key=key,
+            kind=kind,
+            simulated=simulated,
+            real=next(real) if kept else None,
+            scores=Scores(*(None if math.isnan(score) else score for score in scores)),
         )
-        for i, row in enumerate(index)
+        for (key, _, kind, kept, _, _, *scores), simulated in zip(index.tolist(), parts[:count], strict=True)
     ]
 
 

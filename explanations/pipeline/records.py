@@ -249,7 +249,7 @@ _RANDOM_OFFSET = {Split.CALIBRATION: 0, Split.VALID: 1, Split.TEST: 2}
 
 
 def split_top(record: NeuronRecord, split: Split, n: int = EXCERPTS_PER_SPLIT) -> tuple[ActivationRecord, ...]:
-    """Return the top excerpts of a split: ranks offset, offset + 4, ... of the first 4 n (fewer where there are fewer)."""
+    """Return the top excerpts of a split: ranks offset, offset + 4, ... of the first 4 n."""
     return record.top[: len(_TOP_OFFSET) * n][_TOP_OFFSET[split] :: len(_TOP_OFFSET)]
 
 
