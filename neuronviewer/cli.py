@@ -1,4 +1,4 @@
-"""The command `neuronviewer`, which is also `python manage.py`: `demo` starts the site here, `help` lists the others."""
+"""The command `neuronviewer`, which is also `python manage.py`: `demo` starts the site, `help` lists the others."""
 
 from __future__ import annotations
 

@@ -5,10 +5,12 @@ A malformed variable stops the start with its name; nothing is guessed.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dj_database_url
 from csp.constants import NONE, SELF
@@ -44,6 +46,35 @@ def env_int(name: str, default: int, minimum: int = 0) -> int:
 
 def env_list(name: str, default: str) -> list[str]:
     return [part.strip() for part in env_text(name, default).split(",") if part.strip()]
+
+
+def env_origins(name: str) -> list[str]:
+    origins = env_list(name, "")
+    for origin in origins:
+        if not origin.startswith(("https://", "http://")):
+            raise ImproperlyConfigured(f"{name}: {origin!r} must begin with https:// or http://")
+    return origins
+
+
+def env_time_zone(name: str, default: str) -> str:
+    zone = env_text(name, default)
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ImproperlyConfigured(f"{name}={zone!r} is not a time zone; use a name such as Europe/Berlin") from None
+    return zone
+
+
+def env_class(name: str, default: str) -> str:
+    """Return the dotted name of a class whose module can be found; the class itself is imported later."""
+    path = env_text(name, default)
+    try:
+        found = importlib.util.find_spec(path.rpartition(".")[0])
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise ImproperlyConfigured(f"{name}={path!r} is not a class that can be imported")
+    return path
 
 
 def env_database(data: Path) -> dict[str, Any]:
@@ -85,14 +116,15 @@ def secret_key(data: Path) -> str:
 
 DATA_DIR = Path(env_text("NEURONVIEWER_DATA", str(BASE_DIR / "data"))).expanduser().resolve()
 try:
-    DATA_DIR.mkdir(parents=True, exist_ok=True)
+    # With its folder for static files, since whitenoise warns where that is missing.
+    (DATA_DIR / "static").mkdir(parents=True, exist_ok=True)
 except OSError as error:
     raise ImproperlyConfigured(f"NEURONVIEWER_DATA={DATA_DIR} is not a folder that can be made: {error}") from None
 
 DEBUG = env_bool("DEBUG", False)
 SECRET_KEY = secret_key(DATA_DIR)
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
-CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", "")
+CSRF_TRUSTED_ORIGINS = env_origins("CSRF_TRUSTED_ORIGINS")
 
 INSTALLED_APPS = [
     # Before django_tasks_db: its db_worker command is extended here.
@@ -160,13 +192,18 @@ X_FRAME_OPTIONS = "DENY"
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 LANGUAGE_CODE = "en"
-TIME_ZONE = env_text("TIME_ZONE", "UTC")
+TIME_ZONE = env_time_zone("TIME_ZONE", "UTC")
 USE_I18N = False
 USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.FileSystemFinder",
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "neuronviewer.plotly_finder.PlotlyFinder",
+]
 FIXTURE_DIRS = [BASE_DIR / "fixtures"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -192,7 +229,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-TASKS = {"default": {"BACKEND": env_text("TASKS_BACKEND", "django_tasks_db.DatabaseBackend"), "QUEUES": []}}
+TASKS = {"default": {"BACKEND": env_class("TASKS_BACKEND", "django_tasks_db.DatabaseBackend"), "QUEUES": []}}
 JOB_LEASE_SECONDS = env_int("JOB_LEASE_SECONDS", 30, minimum=2)
 
 LOGGING = {

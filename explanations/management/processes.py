@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -31,7 +32,7 @@ class Processes:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._note_signal)
 
-    def _note_signal(self, number: int, frame: FrameType | None) -> None:
+    def _note_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1
 
     @property
@@ -79,10 +80,8 @@ class Processes:
 
 def _kill_group(leader: int) -> None:
     """Kill what is left of a child's process group, the child too; nothing where it is empty already."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _die_with_parent() -> None:

@@ -38,7 +38,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=port_number, default=8000, help="8000 unless told; 0 takes a free one")
 
-    def handle(self, *, port: int, **options: Any) -> None:
+    def handle(self, *, port: int, **_options: Any) -> None:
         # The port first: where it is taken, nobody should wait for the rest to hear it.
         with listen(port) as listener:
             base = f"http://{HOST}:{listener.getsockname()[1]}"

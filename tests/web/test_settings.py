@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from neuronviewer import settings
+
+ROOT = Path(settings.BASE_DIR)
+
+
+def start_with(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Return what `manage.py diffsettings` does in this environment alone."""
+    return subprocess.run(
+        [sys.executable, "manage.py", "diffsettings", "--all"],
+        cwd=ROOT,
+        env={"NEURONVIEWER_DATA": str(tmp_path), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_malformed_variable_stops_the_start_in_one_line_with_its_name(tmp_path: Path) -> None:
+    done = start_with(tmp_path, DEBUG="maybe")
+    assert done.returncode == 1
+    assert done.stderr == "neuronviewer cannot start: DEBUG='maybe' is neither true nor false; use 1 or 0\n"
+
+
+def test_it_starts_with_no_variable_set(tmp_path: Path) -> None:
+    done = start_with(tmp_path)
+    assert done.returncode == 0
+    assert "DEBUG = False" in done.stdout
+    assert "ALLOWED_HOSTS = ['127.0.0.1', 'localhost', '[::1]']" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1", True), ("TRUE", True), (" on ", True), ("0", False), ("no", False), ("", True)]
+)
+def test_a_switch_is_read(text: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWITCH", text)
+    assert settings.env_bool("SWITCH", True) is expected
+
+
+@pytest.mark.parametrize("text", ["2", "maybe", "truee"])
+def test_a_malformed_switch_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWITCH", text)
+    with pytest.raises(ImproperlyConfigured, match="SWITCH="):
+        settings.env_bool("SWITCH", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [("ten", "NUMBER='ten' is not a whole number"), ("1.5", "NUMBER='1.5'"), ("1", "NUMBER=1 is below 2")],
+)
+def test_a_malformed_number_is_refused(text: str, complaint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBER", text)
+    with pytest.raises(ImproperlyConfigured, match=complaint):
+        settings.env_int("NUMBER", 5, minimum=2)
+
+
+def test_a_list_drops_blanks_and_empty_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSTS", " a.example, ,b.example,")
+    assert settings.env_list("HOSTS", "") == ["a.example", "b.example"]
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("nonsense", "DATABASE_URL"),
+        ("mysql://someone@127.0.0.1/neurons", "DATABASE_URL: django.db.backends.mysql is not supported"),
+        ("postgres://127.0.0.1:port/neurons", "DATABASE_URL is not a database address"),
+    ],
+)
+def test_a_database_that_is_not_supported_is_refused(
+    url: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(ImproperlyConfigured, match=complaint):
+        settings.env_database(tmp_path)
+
+
+def test_without_an_address_the_database_is_sqlite_in_the_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    config = settings.env_database(tmp_path)
+    assert config["ENGINE"] == "django.db.backends.sqlite3"
+    assert config["NAME"] == str(tmp_path / "neuronviewer.sqlite3")
+    assert config["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+
+
+def test_a_postgresql_address_is_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://ada:a%40b@db.example:5433/neurons")
+    config = settings.env_database(tmp_path)
+    assert (config["HOST"], config["PORT"], config["NAME"]) == ("db.example", 5433, "neurons")
+    assert (config["USER"], config["PASSWORD"]) == ("ada", "a@b")
+
+
+def test_a_secret_key_is_made_once_and_kept_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    key = settings.secret_key(tmp_path)
+    assert len(key) >= 50
+    assert settings.secret_key(tmp_path) == key
+    assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
+
+
+def test_an_empty_secret_key_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    (tmp_path / "secret_key").touch()
+    with pytest.raises(ImproperlyConfigured, match="secret_key is empty"):
+        settings.secret_key(tmp_path)
+
+
+def test_a_given_secret_key_is_used_and_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", "given")
+    assert settings.secret_key(tmp_path) == "given"
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LOG_LEVEL", "LOUD"),
+        ("JOB_LEASE_SECONDS", "1"),
+        ("SECURE_COOKIES", "si"),
+        ("DATABASE_URL", "nonsense"),
+        ("NEURONVIEWER_DATA", "/dev/null/data"),
+        ("TIME_ZONE", "Mars/Olympus"),
+        ("TIME_ZONE", "../etc/passwd"),
+        ("CSRF_TRUSTED_ORIGINS", "neurons.example"),
+        ("TASKS_BACKEND", "nowhere.Backend"),
+        ("TASKS_BACKEND", "Backend"),
+    ],
+)
+def test_every_malformed_variable_is_named(variable: str, value: str, tmp_path: Path) -> None:
+    done = start_with(tmp_path, **{variable: value})
+    assert done.returncode == 1
+    assert done.stderr.startswith("neuronviewer cannot start: ")
+    assert variable in done.stderr
+    assert "Traceback" not in done.stderr
