@@ -2,16 +2,80 @@
 
 from __future__ import annotations
 
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from django.db import models
+from django.db.models import Count, Max, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
     from explanations.models import Explanation, Flag, Job, Neuron
+    from explanations.pipeline.records import NeuronId
 
 
 class NeuronQuerySet(models.QuerySet["Neuron"]):
     """Questions about neurons."""
+
+    def with_neighbours(self) -> NeuronQuerySet:
+        """Annotate the indices of the nearest imported neurons of the layer. Two index seeks a row."""
+        layer = self.model._default_manager.filter(model=OuterRef("model"), layer=OuterRef("layer"))
+        before = layer.filter(index__lt=OuterRef("index")).order_by("-index").values("index")[:1]
+        after = layer.filter(index__gt=OuterRef("index")).order_by("index").values("index")[:1]
+        return self.annotate(previous_index=Subquery(before), next_index=Subquery(after))
+
+    def explained(self) -> NeuronQuerySet:
+        """Return the neurons that have a current explanation. The index `neuron_explained` serves it."""
+        return self.filter(explanation_count__gt=0)
+
+    def at_random(self) -> Neuron | None:
+        """Return one of a model's explained neurons; None where there is none. Three queries.
+
+        Seeks a random id in an index, since ORDER BY RANDOM would read them all; a neuron that follows a gap in the
+        ids comes up a little more often.
+        """
+        explained = self.explained().order_by("id")
+        first = explained.values_list("id", flat=True).first()
+        if first is None:
+            return None
+        last = explained.reverse().values_list("id", flat=True).first() or first
+        return explained.filter(id__gte=first + secrets.randbelow(last - first + 1)).first()
+
+    def at_places(self, places: Mapping[int, Iterable[NeuronId]]) -> NeuronQuerySet:
+        """Return the neurons at these places, by model id."""
+        wanted: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
+        for model_id, neuron_ids in places.items():
+            for neuron_id in neuron_ids:
+                wanted[model_id, neuron_id.layer].add(neuron_id.index)
+        if not wanted:
+            return self.none()
+        either = Q()
+        for (model_id, layer), indices in wanted.items():
+            either |= Q(model=model_id, layer=layer, index__in=indices)
+        return self.filter(either)
+
+    def with_score(self, lowest: float | None, highest: float | None) -> NeuronQuerySet:
+        """Return the neurons whose headline score lies between these, both included; None sets no bound."""
+        rows = self
+        if lowest is not None:
+            rows = rows.filter(headline_score__gte=lowest)
+        if highest is not None:
+            rows = rows.filter(headline_score__lte=highest)
+        return rows
+
+    def saying(self, text: str) -> NeuronQuerySet:
+        """Return the neurons whose headline contains this text, letter case aside. Reads every row: bound it first."""
+        return self.filter(headline_text__icontains=text)
+
+    def flagged(self) -> NeuronQuerySet:
+        return self.filter(open_flag_count__gt=0)
+
+    def unexplained(self) -> NeuronQuerySet:
+        return self.filter(explanation_count=0)
 
 
 class ExplanationQuerySet(models.QuerySet["Explanation"]):
@@ -21,11 +85,60 @@ class ExplanationQuerySet(models.QuerySet["Explanation"]):
         return self.filter(state="current")
 
 
+def review_states(reviewer: User) -> dict[str, Q]:
+    """Return what the review queue's states mean to this reviewer, in the order of the page."""
+    undecided = ["open", "claimed"]
+    return {
+        "undecided": Q(state__in=undecided),
+        "open": Q(state="open"),
+        "claimed": Q(state="claimed"),
+        "mine": Q(state="claimed", reviewer=reviewer),
+        "decided": ~Q(state__in=undecided),
+        "kept": Q(state="kept"),
+        "retired": Q(state="retired"),
+        "reexplained": Q(state="reexplained"),
+        "all": Q(),
+    }
+
+
 class FlagQuerySet(models.QuerySet["Flag"]):
     """Questions about flags."""
 
     def undecided(self) -> FlagQuerySet:
         return self.filter(state__in=["open", "claimed"])
+
+    def claimable(self) -> FlagQuerySet:
+        """Return the flags that a reviewer may claim: the open ones, and those whose claimer's account is gone."""
+        return self.filter(Q(state="open") | Q(state="claimed", reviewer__isnull=True))
+
+    def in_state(self, state: str, reviewer: User) -> FlagQuerySet:
+        """Return the flags in a state of the review queue; "mine" are those that `reviewer` has claimed."""
+        return self.filter(review_states(reviewer)[state])
+
+    def count_states(self, reviewer: User) -> dict[str, int]:
+        """Return the number of flags in each state of the review queue. One query."""
+        return self.aggregate(
+            **{state: Count("pk", filter=Q(pk__isnull=False) & q) for state, q in review_states(reviewer).items()}
+        )
+
+    def for_review(self) -> FlagQuerySet:
+        """Return flags with all that the queue shows of them.
+
+        `last_event` is what a form says it has seen; `other_flags` and `other_undecided` count those of the same
+        explanation.
+        """
+        this = self.model._default_manager.order_by().filter(pk=OuterRef("pk"))
+        others = self.model._default_manager.filter(explanation=OuterRef("explanation")).exclude(pk=OuterRef("pk"))
+        return self.select_related("explanation__neuron__model", "reporter", "reviewer", "job").annotate(
+            last_event=Subquery(this.values("pk").annotate(last=Max("events")).values("last")),
+            other_flags=_count(others),
+            other_undecided=_count(others.filter(state__in=["open", "claimed"])),
+        )
+
+
+def _count(flags: models.QuerySet[Flag]) -> Coalesce:
+    """Return the number of these flags, all of one explanation, as a column."""
+    return Coalesce(Subquery(flags.order_by().values("explanation").annotate(n=Count("pk")).values("n")), 0)
 
 
 class JobQuerySet(models.QuerySet["Job"]):
