@@ -1,0 +1,187 @@
+"""Re-explanations: ask for one, cancel one, and take up those whose worker died. `leases` is the worker's side.
+
+`request_job(*, neuron, parent, requested_by, explainer=TOKEN_LOOKUP, simulator=TOKEN_LOOKUP) -> Job` raises
+`JobExists(job)` where the same is already asked for and not finished. It may be called inside a transaction: the
+work is queued when that commits.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from django_tasks_db.models import DBTaskResult
+
+from explanations import tasks
+from explanations.leases import MAX_ATTEMPTS, lapsed
+from explanations.models import Explanation, Job, Neuron
+from explanations.pipeline.explainer import EXPLAINERS
+from explanations.pipeline.simulator import SIMULATORS
+from explanations.pipeline.token_lookup import TOKEN_LOOKUP
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+logger = logging.getLogger(__name__)
+
+
+class JobExists(Exception):  # noqa: N818  it is an answer more than an error
+    """The same re-explanation was asked for before and is not finished; `job` is that one."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(f"Job {job.pk} already re-explains this neuron in the same way.")
+        self.job = job
+
+
+# Asking
+
+
+def request_job(
+    *,
+    neuron: Neuron,
+    parent: Explanation | None,
+    requested_by: User,
+    explainer: str = TOKEN_LOOKUP,
+    simulator: str = TOKEN_LOOKUP,
+) -> Job:
+    """Queue a re-explanation of `neuron` that is to better `parent`. JobExists where the same is not finished yet.
+
+    ValueError where the installation has no such explainer or simulator, or `parent` is another neuron's.
+    """
+    if explainer not in EXPLAINERS or simulator not in SIMULATORS:
+        raise ValueError(f"no explainer {explainer!r} or no simulator {simulator!r} here")
+    if parent is not None and parent.neuron_id != neuron.pk:
+        raise ValueError(f"explanation {parent.pk} is not of neuron {neuron.pk}")
+    try:
+        return _create_job(neuron, parent, requested_by, explainer, simulator)
+    except IntegrityError:
+        # The unique constraint is the judge: two clicks at once both find no job when they look first.
+        same = Job.objects.unfinished().filter(neuron=neuron, explainer=explainer, simulator=simulator).first()
+        if same is None:
+            # It finished in the meantime (or something else is wrong, which the second try says).
+            return _create_job(neuron, parent, requested_by, explainer, simulator)
+        raise JobExists(same) from None
+
+
+@transaction.atomic
+def _create_job(neuron: Neuron, parent: Explanation | None, person: User, explainer: str, simulator: str) -> Job:
+    job = Job.objects.create(
+        neuron=neuron, parent=parent, requested_by=person, explainer=explainer, simulator=simulator
+    )
+    _enqueue_on_commit(job.pk)
+    return job
+
+
+def _enqueue_on_commit(job_id: int) -> None:
+    # Robust: the job is stored by now, and where queueing fails, a worker notices that it has no task.
+    transaction.on_commit(partial(tasks.enqueue, job_id), robust=True)
+
+
+# Cancelling
+
+
+class Cancelling(enum.Enum):
+    """What came of asking to cancel a job."""
+
+    CANCELLED = "cancelled"
+    REQUESTED = "requested"
+    """its worker stops at its next step"""
+    FINISHED = "finished"
+    """there was nothing left to cancel"""
+
+
+@transaction.atomic
+def cancel_job(job_id: int) -> Cancelling:
+    """Cancel a job at once where nobody works on it; ask its worker to stop where somebody does."""
+    idle = Job.objects.filter(Q(state=Job.State.QUEUED) | lapsed(), pk=job_id)
+    if idle.update(state=Job.State.CANCELLED, lease_until=None, finished_at=Now(), stage=""):
+        return Cancelling.CANCELLED
+    if Job.objects.filter(pk=job_id, state=Job.State.RUNNING).update(cancel_requested=True):
+        return Cancelling.REQUESTED
+    return Cancelling.FINISHED
+
+
+# Taking up what was left behind
+
+
+def requeue_lapsed() -> int:
+    """Put jobs whose worker died back into the queue, and tidy up their tasks; return how many jobs were taken up.
+
+    Safe to run in any number of processes at once. A job that three workers died of fails; one that somebody wants
+    stopped is cancelled.
+    """
+    taken_up = 0
+    for job in Job.objects.filter(lapsed()).order_by("pk"):
+        taken_up += _take_up(job)
+    for job_id in _queued_without_task():
+        logger.warning("Job %d was queued without a task; queueing one", job_id)
+        tasks.enqueue(job_id)
+        taken_up += 1
+    _fail_dead_tasks()
+    return taken_up
+
+
+def _take_up(job: Job) -> bool:
+    """Requeue, cancel or fail one lapsed job; False where somebody was quicker."""
+    still_lapsed = Job.objects.filter(lapsed(), pk=job.pk, lease_owner=job.lease_owner)
+    with transaction.atomic():
+        if job.cancel_requested:
+            return bool(still_lapsed.update(state=Job.State.CANCELLED, lease_until=None, finished_at=Now(), stage=""))
+        if job.attempts >= MAX_ATTEMPTS:
+            reason = f"Its worker stopped {MAX_ATTEMPTS} times."
+            return bool(
+                still_lapsed.update(state=Job.State.FAILED, lease_until=None, finished_at=Now(), stage="", error=reason)
+            )
+        requeued = still_lapsed.filter(cancel_requested=False).update(
+            state=Job.State.QUEUED, lease_owner="", lease_until=None, stage="", progress_done=0, progress_total=0
+        )
+        if requeued:
+            logger.warning("The worker of job %d stopped; the job is queued again", job.pk)
+            _enqueue_on_commit(job.pk)
+        return bool(requeued)
+
+
+def _queued_without_task(at_most: int = 50) -> list[int]:
+    """Return the oldest jobs that wait for a task that nobody has: a process died between storing and queueing."""
+    lease_ago = timezone.now() - timedelta(seconds=settings.JOB_LEASE_SECONDS)
+    waiting = Job.objects.filter(state=Job.State.QUEUED, created_at__lt=lease_ago).order_by("pk")
+    job_ids = list(waiting.values_list("pk", flat=True)[:at_most])
+    if not job_ids:
+        return []
+    alive = Q(status="READY") | Q(status="RUNNING", started_at__gte=lease_ago)
+    of_jobs = DBTaskResult.objects.filter(
+        alive, task_path=tasks.run_job.module_path, args_kwargs__args__0__in=job_ids
+    ).values_list("args_kwargs", flat=True)
+    return sorted(set(job_ids) - {arguments["args"][0] for arguments in of_jobs})
+
+
+def _fail_dead_tasks() -> None:
+    """Mark tasks failed whose worker was killed, since nobody else ever will.
+
+    A task lives while its job's lease does, and for a lease after its job ended, when its worker writes that down.
+    A worker that was merely slow overwrites the mark.
+    """
+    lease_ago = timezone.now() - timedelta(seconds=settings.JOB_LEASE_SECONDS)
+    running = DBTaskResult.objects.filter(
+        status="RUNNING", task_path=tasks.run_job.module_path, started_at__lt=lease_ago
+    )
+    ids = {str(pk): pk for pk in running.values_list("pk", flat=True)}
+    if not ids:
+        return
+    alive = Q(state=Job.State.RUNNING, lease_until__gte=Now()) | Q(finished_at__gte=lease_ago)
+    for owner in Job.objects.filter(alive, lease_owner__in=ids).values_list("lease_owner", flat=True):
+        del ids[owner]
+    running.filter(pk__in=ids.values()).update(
+        status="FAILED",
+        finished_at=timezone.now(),
+        exception_class_path="explanations.leases.LeaseLost",
+        traceback="The worker stopped while it ran this task.",
+    )

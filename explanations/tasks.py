@@ -1,0 +1,161 @@
+"""Background work, as Django Tasks. Nothing heavy is imported here: the web process imports it to queue work."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django_tasks import TaskContext, task
+
+from explanations import leases, store
+from explanations.models import Job, Source
+from explanations.pipeline.explainer import EXPLAINERS, Explainer
+from explanations.pipeline.records import ScoredExplanation
+from explanations.pipeline.run import PipelineError, reexplain
+from explanations.pipeline.simulator import SIMULATORS
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 0.5
+"""At most one progress write in so long; a person looks every two seconds."""
+
+stopping = threading.Event()
+"""Set when this process was told to stop: its job goes back to the queue at its next step."""
+
+
+class Cancelled(Exception):  # noqa: N818
+    """Somebody asked to stop the job."""
+
+
+class Released(Exception):  # noqa: N818
+    """The worker was asked to stop, the job was not."""
+
+
+@task(takes_context=True)
+def run_job(context: TaskContext, job_id: int) -> str:
+    """Run a job, if it waits for a worker, and return what came of it. A second task for the same job does nothing."""
+    owner = str(context.task_result.id)
+    job = leases.claim(job_id, owner)
+    if job is None:
+        return "nothing to do"
+    try:
+        return _run_claimed(job, owner)
+    except leases.LeaseLost:
+        logger.warning("Job %d was cancelled or taken over; its result was dropped", job_id)
+        return "lease lost"
+
+
+def _run_claimed(job: Job, owner: str) -> str:
+    reporter = Reporter(job, owner)
+    try:
+        with heartbeat(reporter):
+            scored = compute(job, reporter)
+        leases.finish(job, owner, scored, source_of(EXPLAINERS[job.explainer]))
+    except Cancelled:
+        leases.stop(job.pk, owner)
+        return "cancelled"
+    except (Released, KeyboardInterrupt, SystemExit) as stop:
+        return hand_back(job.pk, owner, stop)
+    except PipelineError as error:
+        leases.fail(job.pk, owner, str(error))
+        return "failed"
+    except leases.LeaseLost:
+        raise
+    except Exception as error:
+        logger.exception("Job %d failed", job.pk)
+        leases.fail(job.pk, owner, f"An error of the program ({type(error).__name__}). The worker's log says more.")
+        return "failed"
+    return "done"
+
+
+def compute(job: Job, reporter: Reporter) -> ScoredExplanation:
+    """Return the job's explanation with its simulation. PipelineError says in words why there is none."""
+    explainer, simulator = EXPLAINERS.get(job.explainer), SIMULATORS.get(job.simulator)
+    if explainer is None or simulator is None:
+        missing = f"explainer “{job.explainer}”" if explainer is None else f"simulator “{job.simulator}”"
+        raise PipelineError(f"The worker does not have the {missing}.")
+    record = store.read_neuron_record(job.neuron)
+    if record is None:
+        raise PipelineError(f"Neuron {job.neuron.neuron_id} has no activation records, so there is nothing to explain.")
+    return reexplain(record, explainer, simulator, reporter.tell)
+
+
+def source_of(explainer: Explainer) -> Source:
+    return Source.BASELINE if explainer.is_baseline else Source.MODEL
+
+
+def hand_back(job_id: int, owner: str, stop: BaseException) -> str:
+    """Put the job back into the queue for another worker, then let what interrupted it go on."""
+    with transaction.atomic():
+        leases.release(job_id, owner)
+        transaction.on_commit(lambda: enqueue(job_id))
+    logger.info("Job %d went back to the queue: this worker stops", job_id)
+    if not isinstance(stop, Released):
+        raise stop
+    return "released"
+
+
+def enqueue(job_id: int) -> None:
+    run_job.enqueue(job_id)
+
+
+class Reporter:
+    """Tells the database how far a job is, and the job when to stop."""
+
+    def __init__(self, job: Job, owner: str) -> None:
+        self.job_id = job.pk
+        self.owner = owner
+        self.lost = threading.Event()
+        self.cancelled = threading.Event()
+        self._written = float("-inf")
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        """Store the progress, unless it was just stored. Raises where the job is to stop, and so stops it."""
+        if time.monotonic() - self._written >= PROGRESS_SECONDS or done == total:
+            self.renew(stage=stage, progress_done=done, progress_total=total)
+            self._written = time.monotonic()
+        if self.lost.is_set():
+            raise leases.LeaseLost(f"job {self.job_id} is no longer {self.owner}'s")
+        if self.cancelled.is_set():
+            raise Cancelled
+        if stopping.is_set():
+            raise Released
+
+    def renew(self, **progress: object) -> None:
+        """Renew the lease and note what the database answers."""
+        try:
+            if leases.renew(self.job_id, self.owner, **progress).cancel_requested:
+                self.cancelled.set()
+        except leases.LeaseLost:
+            self.lost.set()
+
+
+@contextmanager
+def heartbeat(reporter: Reporter) -> Iterator[None]:
+    """Renew the lease from a thread while one step takes long, and until the body is left."""
+    over = threading.Event()
+    thread = threading.Thread(target=_beat, args=(reporter, over), name=f"heartbeat-{reporter.job_id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _beat(reporter: Reporter, over: threading.Event) -> None:
+    try:
+        while not over.wait(settings.JOB_LEASE_SECONDS / 3) and not reporter.lost.is_set():
+            try:
+                reporter.renew()
+            except DatabaseError:
+                # A busy or restarting database: the next beat tries again, and the lease covers three.
+                logger.warning("Job %d: the lease could not be renewed", reporter.job_id, exc_info=True)
+                connection.close()
+    finally:
+        connection.close()
