@@ -66,6 +66,11 @@ class SubjectModel(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def neuron_count(self) -> int:
+        """How many neurons the model has, imported or not."""
+        return self.layers * self.neurons_per_layer
+
     def get_absolute_url(self) -> str:
         return reverse("model", args=[self.slug])
 
