@@ -7,31 +7,11 @@ from typing import Any
 
 from django import template
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
+
+from explanations.tokens import shaded_by_level, visible_token
 
 register = template.Library()
-
-_VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍", "\ufffd": "�", "": "∅", "\u00a0": "⍽", "\u200b": "·"}
-
-
-def visible_token(token: str) -> str:
-    """Return the token with what the eye would miss made visible: line breaks, tabs, control and odd characters.
-
-    A space stays a space, since the line is set with its white space kept.
-    """
-    if token and token.isprintable():
-        return token
-    return "".join(_visible_character(c) for c in token) if token else _VISIBLE[""]
-
-
-def _visible_character(character: str) -> str:
-    if character in _VISIBLE:
-        return _VISIBLE[character]
-    if character.isprintable():
-        return character
-    code = ord(character)
-    return chr(0x2400 + code) if code < 0x20 else f"\\u{code:04x}"
-
 
 register.filter("visible_token", visible_token)
 
@@ -48,9 +28,21 @@ def figure(value: float | None, digits: int = 3) -> str:
 
 
 @register.filter
+def grouped(value: int) -> str:
+    """Return a whole number with its thousands apart."""
+    return f"{value:,}"
+
+
+@register.filter
 def correlation(value: float | None) -> str:
     """Return a score with two decimals and a true minus sign; "undefined" for None."""
-    return "undefined" if value is None else f"{value:.2f}".replace("-", "\u2212")
+    return "undefined" if value is None else f"{value:z.2f}".replace("-", "\u2212")
+
+
+@register.filter
+def signed(value: float) -> str:
+    """Return a difference of scores with two decimals and its sign; none for what rounds to zero."""
+    return f"{value:+z.2f}".replace("-", "\u2212").replace("+0.00", "0.00")
 
 
 @register.simple_tag
@@ -63,7 +55,8 @@ def score_bar(value: float | None, word: str = "") -> SafeString:
     sign = " negative" if value < 0 else ""
     return format_html(
         '<span class="score">{} <svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
-        '<rect class="track" y="4" width="100" height="2"/><rect class="fill{}" width="{}" height="10"/></svg></span>{}',
+        '<rect class="track" y="4" width="100" height="2"/><rect class="fill{}" width="{}" height="10"/></svg></span>'
+        "{}",
         correlation(value),
         sign,
         width,
@@ -72,12 +65,12 @@ def score_bar(value: float | None, word: str = "") -> SafeString:
 
 
 @register.simple_tag
+def query(state: Any, **changes: Any) -> str:
+    """Return the query string of a page's state with changes: `{% query state view="side" %}`."""
+    return str(state.query(**changes))
+
+
+@register.simple_tag
 def strip(pairs: Iterable[tuple[str, int]]) -> SafeString:
     """Return tokens with levels 0 to 10 as one line of shaded text."""
-    parts: list[Any] = [
-        format_html('<b class="p{}">{}</b>', level, visible_token(token))
-        if level
-        else format_html("{}", visible_token(token))
-        for token, level in pairs
-    ]
-    return mark_safe("".join(parts))  # noqa: S308  every part was escaped above
+    return shaded_by_level(pairs)

@@ -1,11 +1,116 @@
+"""A neuron's page, and its excerpts as a part of it or as plain tables."""
+
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from dataclasses import fields
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.http import Http404, HttpResponse, HttpResponseRedirect, QueryDict
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.http import require_safe
+
+from explanations.forms.neuron import VIEWS, PageState, read_state
+from explanations.http import HtmxHttpRequest, render_page, wants_fragment
+from explanations.models import Neuron, SubjectModel
+from explanations.neuron_page.page import (
+    ExcerptsPart,
+    NeuronPage,
+    SimulationPart,
+    build_excerpts_part,
+    build_page,
+    build_simulation_part,
+    find_neighbours,
+    find_neuron,
+)
+from explanations.pipeline.records import NeuronId
 
 
-def neuron(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    return HttpResponse("to be written")
+@require_safe
+def neuron(request: HtmxHttpRequest, slug: str, layer: int, index: int) -> HttpResponse:
+    """Show a neuron; for htmx only its real and simulated activations."""
+    row = find_neuron(slug, NeuronId(layer, index))
+    if row is None:
+        return _not_imported(request, slug, NeuronId(layer, index))
+    state = _read_state(request)
+    if wants_fragment(request):
+        part = build_simulation_part(row, state)
+        response = render_page(request, "neuron", _context(row, part, is_part=True), fragment="neuron_simulation")
+        return _push_state(response, row, part.state)
+    return render_page(request, "neuron", _context(row, build_page(row, state)))
 
 
-def excerpts(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    return HttpResponse("to be written")
+@require_safe
+def excerpts(request: HtmxHttpRequest, slug: str, layer: int, index: int) -> HttpResponse:
+    """Show a neuron's excerpts: a part of its page for htmx, plain tables of values where `values` asks for them."""
+    row = find_neuron(slug, NeuronId(layer, index))
+    if row is None:
+        return _not_imported(request, slug, NeuronId(layer, index))
+    state = _read_state(request)
+    if not wants_fragment(request):
+        return _values(request, row, state)
+    part = build_excerpts_part(row, state)
+    response = render_page(request, "excerpts", _context(row, part, is_part=True))
+    return _push_state(response, row, part.state)
+
+
+def _values(request: HtmxHttpRequest, row: Neuron, state: PageState) -> HttpResponse:
+    """Show exact values in tables; without `values` the address is only a part of the neuron's page."""
+    if state.values == "simulation":
+        return render_page(request, "excerpts", _context(row, build_simulation_part(row, state)))
+    if state.values == "excerpts":
+        return render_page(request, "excerpts", _context(row, build_excerpts_part(row, state)))
+    return HttpResponseRedirect(f"{row.get_absolute_url()}{state.query()}#excerpts")
+
+
+def _context(row: Neuron, page: NeuronPage | SimulationPart | ExcerptsPart, *, is_part: bool = False) -> dict[str, Any]:
+    """Return what the templates of a neuron need: its addresses and a page's sections by name."""
+    return {
+        "neuron": row,
+        "model": row.model,
+        "neuron_url": row.get_absolute_url(),
+        "excerpts_url": reverse("excerpts", args=[row.model.slug, row.layer, row.index]),
+        "views": VIEWS,
+        "is_part": is_part,
+        **{field.name: getattr(page, field.name) for field in fields(page)},
+    }
+
+
+def _read_state(request: HtmxHttpRequest) -> PageState:
+    """Return the state that the request asks for; a part's request only names what changes of the page's address."""
+    if not wants_fragment(request):
+        return read_state(request.GET)
+    query = QueryDict(urlsplit(request.htmx.current_url or "").query, mutable=True)
+    for name in request.GET:
+        query[name] = request.GET[name]
+    query.pop("values", None)
+    return read_state(query)
+
+
+def _push_state(response: HttpResponse, row: Neuron, state: PageState) -> HttpResponse:
+    """Tell htmx the address of the page as it now is: its other parts keep their state."""
+    response["HX-Push-Url"] = f"{row.get_absolute_url()}{state.query()}"
+    patch_vary_headers(response, ["HX-Current-URL"])
+    return response
+
+
+def _not_imported(request: HtmxHttpRequest, slug: str, neuron_id: NeuronId) -> HttpResponse:
+    """Say that a neuron is not there: not imported, or not in the model at all."""
+    model = SubjectModel.objects.filter(slug=slug).first()
+    if model is None:
+        raise Http404(f"There is no model called {slug}.")
+    exists = model.holds(neuron_id)
+    before, after = find_neighbours(model, neuron_id) if exists else (None, None)
+    context = {
+        "model": model,
+        "neuron_id": neuron_id,
+        "exists": exists,
+        "has_layer": neuron_id.layer < model.layers,
+        "last_layer": model.layers - 1,
+        "last_index": model.neurons_per_layer - 1,
+        "previous_index": before,
+        "next_index": after,
+    }
+    return render(request, "explanations/neuron_missing.html", context, status=404)

@@ -1,0 +1,222 @@
+"""Real activations beside simulated ones: the excerpts that a simulation was scored on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from django.utils.safestring import SafeString
+
+from explanations import tokens as markup
+from explanations.forms.neuron import PageState
+from explanations.models import Simulation
+from explanations.neuron_page.excerpts import Recorded
+from explanations.neuron_page.verdict import meaning_of, why_undefined
+from explanations.pipeline import packing
+from explanations.pipeline.packing import PackedSequence
+from explanations.pipeline.records import LEVELS, NEURON_SCALE, Floats, Kind
+from explanations.pipeline.scorer import correlation
+from explanations.store import Tokens
+
+_GROUPS = (
+    (Kind.TOP, "Top excerpts", "where the neuron was most active"),
+    (Kind.RANDOM, "Random excerpts", "ordinary text, where it should mostly be quiet"),
+    (Kind.OTHER, "Other excerpts", "scored for another reason"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundExcerpt:
+    """A simulated excerpt with its real values and tokens found; None where they are not stored."""
+
+    packed: PackedSequence
+    real: Floats | None
+    tokens: Tokens | None
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredExcerpt:
+    """One scored excerpt on the page."""
+
+    title: str
+    score: float | None
+    why_undefined: str
+    missing: str
+    """what of it is not stored, in a sentence; then it has no markup"""
+    real: SafeString | str = ""
+    simulated: SafeString | str = ""
+    overlay: SafeString | str = ""
+    real_values: str = ""
+    simulated_values: str = ""
+    maximum: float | None = None
+    rows: Sequence[tuple[SafeString, str, SafeString, str]] = ()
+    """real token and value, simulated token and value, for the plain table"""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredGroup:
+    """Top or random excerpts of a simulation."""
+
+    title: str
+    about: str
+    score: float | None
+    excerpts: Sequence[ScoredExcerpt]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A simulation beside what the neuron did."""
+
+    row: Simulation
+    groups: Sequence[ScoredGroup]
+    top_only: float | None
+    random_only: float | None
+    asked: int
+    """excerpts that were to be simulated, failures included"""
+    meaning: str
+    is_calibrated: bool
+    real_maximum: float
+    simulated_maximum: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """What the shades of both sides are relative to."""
+
+    real: float
+    simulated: float
+
+
+def simulated_keys(sequences: Iterable[PackedSequence]) -> set[int]:
+    return {s.key for s in sequences}
+
+
+def read_sequences(row: Simulation | None) -> list[PackedSequence]:
+    """Return a simulation's excerpts; none where there is no simulation. Costs a query where `data` was deferred."""
+    return [] if row is None else packing.unpack_sequences(row.data)
+
+
+def build_comparison(
+    row: Simulation,
+    sequences: Sequence[PackedSequence],
+    recorded: Recorded,
+    tokens: Mapping[int, Tokens],
+    state: PageState,
+) -> Comparison:
+    """Return what the page shows of a simulation; excerpts that are not stored are named, never left out."""
+    found = list(_find(sequences, recorded, tokens))
+    scale = _scale_of(row, found)
+    top_only = row.top_only if row.top_only is not None else _correlation_of(found, Kind.TOP)
+    random_only = row.random_only if row.random_only is not None else _correlation_of(found, Kind.RANDOM)
+    group_scores = {Kind.TOP: top_only, Kind.RANDOM: random_only, Kind.OTHER: _correlation_of(found, Kind.OTHER)}
+    groups = [
+        ScoredGroup(
+            title, about, group_scores[kind], [_scored(s, scale, state) for s in found if s.packed.kind == kind]
+        )
+        for kind, title, about in _GROUPS
+    ]
+    return Comparison(
+        row=row,
+        groups=[g for g in groups if g.excerpts],
+        top_only=top_only,
+        random_only=random_only,
+        asked=row.excerpt_count + len(row.failures),
+        meaning=_meaning(row, found),
+        is_calibrated=row.scale == NEURON_SCALE,
+        real_maximum=scale.real,
+        simulated_maximum=scale.simulated,
+    )
+
+
+def _find(
+    sequences: Sequence[PackedSequence], recorded: Recorded, tokens: Mapping[int, Tokens]
+) -> Iterable[FoundExcerpt]:
+    by_key = {r.key: r.activations for r in recorded.records}
+    top_ranks = {r.key: place for place, r in enumerate(recorded.of_kind(Kind.TOP), 1)}
+    counts: dict[int, int] = {}
+    for packed in sequences:
+        counts[packed.kind] = number = counts.get(packed.kind, 0) + 1
+        real = packed.real if packed.real is not None else by_key.get(packed.key)
+        yield FoundExcerpt(packed, real, tokens.get(packed.key), _title(packed, number, top_ranks))
+
+
+def _title(packed: PackedSequence, number: int, top_ranks: Mapping[int, int]) -> str:
+    if packed.kind == Kind.TOP:
+        rank = top_ranks.get(packed.key)
+        return f"Top excerpt, rank {rank}" if rank else f"Top excerpt {number}"
+    return f"Random excerpt {number}" if packed.kind == Kind.RANDOM else f"Excerpt {number}"
+
+
+def _scale_of(row: Simulation, found: Sequence[FoundExcerpt]) -> _Scale:
+    """Return the scored excerpts' highest real value, and what the simulated values are shaded by: 10, or the same."""
+    real = markup.scale_of(s.real for s in found if s.real is not None)
+    return _Scale(real, real if row.scale == NEURON_SCALE else float(LEVELS))
+
+
+def _scored(found: FoundExcerpt, scale: _Scale, state: PageState) -> ScoredExcerpt:
+    packed, real, tokens = found.packed, found.real, found.tokens
+    score = packed.scores.ev_correlation
+    if real is None or tokens is None:
+        lacking = "The text of this excerpt is" if tokens is None else "The real activations of this excerpt are"
+        return ScoredExcerpt(found.title, score, "", f"{lacking} not stored; import the neuron's activations again.")
+    return ScoredExcerpt(
+        title=found.title,
+        score=score,
+        why_undefined="" if score is not None else why_undefined(real, packed.simulated),
+        missing="",
+        **_markup(tokens, real, packed.simulated, scale, state),
+        real_values=markup.written_values(real),
+        simulated_values=markup.written_values(packed.simulated),
+        maximum=float(real.max()) if len(real) else None,
+        rows=_rows(tokens, real, packed.simulated, scale) if state.values else (),
+    )
+
+
+def _markup(tokens: Tokens, real: Floats, simulated: Floats, scale: _Scale, state: PageState) -> dict[str, SafeString]:
+    """Return the markup of the state's view alone: the other would double the page."""
+    if state.view == "overlay":
+        return {
+            "overlay": markup.overlaid(
+                tokens, real, simulated, real_maximum=scale.real, simulated_maximum=scale.simulated
+            )
+        }
+    return {
+        "real": markup.shaded(tokens, real, scale.real),
+        "simulated": markup.shaded(tokens, simulated, scale.simulated),
+    }
+
+
+def _rows(
+    tokens: Tokens, real: Floats, simulated: Floats, scale: _Scale
+) -> list[tuple[SafeString, str, SafeString, str]]:
+    return [
+        (
+            markup.shaded([token], real[i : i + 1], scale.real),
+            markup.written_value(float(real[i])),
+            markup.shaded([token], simulated[i : i + 1], scale.simulated),
+            markup.written_value(float(simulated[i])),
+        )
+        for i, token in enumerate(tokens[: min(len(real), len(simulated))])
+    ]
+
+
+def _both(found: Iterable[FoundExcerpt]) -> tuple[Floats, Floats]:
+    """Return all real and all simulated values, concatenated, of excerpts whose real values are stored."""
+    pairs = [(s.real, s.packed.simulated) for s in found if s.real is not None]
+    if not pairs:
+        return np.zeros(0), np.zeros(0)
+    return np.concatenate([a for a, _ in pairs]), np.concatenate([s for _, s in pairs])
+
+
+def _correlation_of(found: Iterable[FoundExcerpt], kind: Kind) -> float | None:
+    return correlation(*_both(s for s in found if s.packed.kind == kind))
+
+
+def _meaning(row: Simulation, found: Sequence[FoundExcerpt]) -> str:
+    if row.ev_correlation is not None:
+        return meaning_of(row.ev_correlation)
+    if not found:
+        return "The score is undefined: no excerpt was simulated."
+    return f"The score is undefined: {why_undefined(*_both(found))}."

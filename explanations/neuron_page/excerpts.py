@@ -1,0 +1,206 @@
+"""A neuron's recorded excerpts: the groups they come in, and those that are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from django.utils.safestring import SafeString
+
+from explanations import tokens as markup
+from explanations.forms.neuron import SHOWN_STEPS, PageState
+from explanations.models import Neuron
+from explanations.pipeline import packing
+from explanations.pipeline.packing import PackedRecord
+from explanations.pipeline.records import Kind
+from explanations.store import Tokens
+
+_NAMES = {Kind.TOP: "top", Kind.RANDOM: "random", Kind.BOTTOM: "bottom", Kind.OTHER: "other"}
+_TITLES = {"top": "Top", "random": "Random", "bottom": "Lowest", "other": "Other"}
+_ABOUT = {
+    "top": "The excerpts in which the neuron was most active, best first.",
+    "random": "An independent random sample of the corpus: what the neuron does on ordinary text.",
+    "bottom": "The excerpts in which the neuron was least active.",
+    "other": "Excerpts that were recorded for another reason.",
+}
+_PROTOCOL_RANGES = (0.0, 0.5, 0.9, 0.99, 0.999)
+"""The released protocol's quantile boundaries, for data that gives values instead of probabilities, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """All of a neuron's activation records, by excerpt key."""
+
+    records: Sequence[PackedRecord] = ()
+    boundaries: tuple[float, ...] | None = None
+
+    def of_kind(self, kind: int) -> list[PackedRecord]:
+        return [r for r in self.records if r.kind == kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The excerpts that were recorded for one reason."""
+
+    name: str
+    """as addresses have it"""
+    title: str
+    about: str
+    records: Sequence[PackedRecord]
+
+    @property
+    def is_quantile(self) -> bool:
+        return self.name not in _TITLES
+
+
+@dataclass(frozen=True, slots=True)
+class ShownExcerpt:
+    """One excerpt on the page."""
+
+    title: str
+    maximum: float | None
+    markup: SafeString | None
+    """None where the excerpt's text is not stored"""
+    values: str
+    rows: Sequence[tuple[SafeString, str]] = ()
+    """tokens with their exact values, for the plain table"""
+
+
+@dataclass(frozen=True, slots=True)
+class ExcerptsSection:
+    """What the section of recorded excerpts shows."""
+
+    groups: Sequence[Group]
+    group: Group | None
+    shown: Sequence[ShownExcerpt]
+    total: int
+    more: int | None
+    """how many excerpts "show more" would show; None where all are shown"""
+    maximum: float
+    """what shades are relative to"""
+
+
+def read_recorded(neuron: Neuron) -> Recorded:
+    """Return a neuron's records; none where it has none. Costs a query where `activation_set` was not fetched."""
+    if not hasattr(neuron, "activation_set"):
+        return Recorded()
+    return Recorded(*packing.unpack_records(neuron.activation_set.data))
+
+
+def groups_of(recorded: Recorded) -> list[Group]:
+    """Return the groups that have excerpts: top, random and others, then the quantile ranges from the lowest."""
+    plain = [
+        Group(name, _TITLES[name], _ABOUT[name], records)
+        for kind, name in _NAMES.items()
+        if (records := recorded.of_kind(kind))
+    ]
+    numbers = sorted({r.kind - Kind.QUANTILE for r in recorded.records if r.kind >= Kind.QUANTILE})
+    return plain + [_quantile_group(recorded, number, max(numbers) + 1) for number in numbers]
+
+
+def _quantile_group(recorded: Recorded, number: int, count: int) -> Group:
+    records = recorded.of_kind(Kind.QUANTILE + number)
+    probabilities = _probabilities(recorded.boundaries, count)
+    title = f"Range {number + 1}"
+    about = f"A sample of excerpts from quantile range {number + 1} of {count} of the maximum activation."
+    if probabilities is not None:
+        low, high = probabilities[number], probabilities[number + 1]
+        title = f"{_percent(low)}–{_percent(high)} %"
+        about = (
+            f"A sample of excerpts whose maximum activation lies between the {_percent(low)} % and "
+            f"{_percent(high)} % quantile of all excerpts."
+        )
+    bounds = _bounds(recorded.boundaries, number, count)
+    return Group(f"q{number}", title, f"{about} {bounds or _reach(records)}", records)
+
+
+def _looks_like_probabilities(boundaries: Sequence[float], count: int) -> bool:
+    return len(boundaries) == count + 1 and boundaries[0] == 0 and all(0 <= b <= 1 for b in boundaries)
+
+
+def _probabilities(boundaries: Sequence[float] | None, count: int) -> Sequence[float] | None:
+    if boundaries is not None and _looks_like_probabilities(boundaries, count):
+        return boundaries
+    return _PROTOCOL_RANGES if count == len(_PROTOCOL_RANGES) - 1 else None
+
+
+def _bounds(boundaries: Sequence[float] | None, number: int, count: int) -> str:
+    """Return the range's boundaries where the data gives them as activations, as a sentence."""
+    if boundaries is None or _looks_like_probabilities(boundaries, count) or len(boundaries) <= number + 1:
+        return ""
+    return f"The range is {_figure(boundaries[number])} to {_figure(boundaries[number + 1])}."
+
+
+def _reach(records: Sequence[PackedRecord]) -> str:
+    """Return what maximum activations the range's recorded excerpts have, as a sentence."""
+    maxima = [float(r.activations.max()) for r in records if len(r.activations)]
+    if not maxima:
+        return ""
+    return f"The maxima of those recorded here run from {_figure(min(maxima))} to {_figure(max(maxima))}."
+
+
+def _percent(probability: float) -> str:
+    return f"{probability * 100:.6g}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}".replace("-", "\u2212")
+
+
+def choose_group(groups: Sequence[Group], state: PageState) -> tuple[Group | None, PageState]:
+    """Return the group that the state asks for, else the first, with the state as it was followed."""
+    chosen = next((g for g in groups if g.name == state.excerpts), None)
+    if chosen is None and state.excerpts:
+        state = state.with_problem(f"No excerpts called {state.excerpts} were recorded of this neuron.", excerpts="")
+    return chosen or (groups[0] if groups else None), state
+
+
+def shown_keys(group: Group | None, state: PageState) -> set[int]:
+    """Return the keys of the excerpts whose tokens the section needs."""
+    return {r.key for r in group.records[: state.shown]} if group else set()
+
+
+def build_section(
+    neuron: Neuron, groups: Sequence[Group], group: Group | None, state: PageState, tokens: Mapping[int, Tokens]
+) -> ExcerptsSection:
+    """Return the section; the chosen group and the tokens were found before, so that one query brings all tokens."""
+    records = group.records if group else []
+    maximum = neuron.max_activation or 0.0
+    if not maximum > 0:
+        maximum = markup.scale_of(r.activations for g in groups for r in g.records)
+    total = len(records)
+    return ExcerptsSection(
+        groups=groups,
+        group=group,
+        shown=[
+            _shown(
+                f"{group.title if group else ''} {place}", r, tokens.get(r.key), maximum, with_rows=bool(state.values)
+            )
+            for place, r in enumerate(records[: state.shown], 1)
+        ],
+        total=total,
+        more=next((min(step, total) for step in SHOWN_STEPS if step > state.shown), None)
+        if state.shown < total
+        else None,
+        maximum=maximum,
+    )
+
+
+def _shown(title: str, record: PackedRecord, tokens: Tokens | None, maximum: float, *, with_rows: bool) -> ShownExcerpt:
+    values = record.activations
+    return ShownExcerpt(
+        title=title,
+        maximum=float(values.max()) if len(values) else None,
+        markup=None if tokens is None else markup.shaded(tokens, values, maximum),
+        values=markup.written_values(values),
+        rows=value_rows(tokens, values, maximum) if with_rows and tokens is not None else (),
+    )
+
+
+def value_rows(tokens: Tokens, values: np.ndarray, maximum: float) -> list[tuple[SafeString, str]]:
+    """Return each token, shaded, with its exact value."""
+    return [
+        (markup.shaded([token], values[i : i + 1], maximum), markup.written_value(float(values[i])))
+        for i, token in enumerate(tokens[: len(values)])
+    ]

@@ -1,0 +1,93 @@
+"""A neuron's explanations as the page lists them, with their newest simulations, flags and differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from explanations.forms.neuron import PageState
+from explanations.models import Explanation, Flag, Neuron, Simulation
+
+
+@dataclass(frozen=True, slots=True)
+class ListedExplanation:
+    """One explanation in the list."""
+
+    row: Explanation
+    newest: Simulation | None
+    """its newest simulation, without its data"""
+    earlier: Sequence[Simulation]
+    flags: Sequence[Flag]
+    """those that wait for a decision"""
+    parent: Explanation | None
+    """what it revises, where that is an explanation of this neuron"""
+    difference: float | None
+    """its score less the headline's; None unless both are defined and by the same, named simulator"""
+    why_no_difference: str
+    is_headline: bool
+
+
+def list_explanations(neuron: Neuron) -> list[ListedExplanation]:
+    """Return all of a neuron's explanations: headline, current by score, retired. Three queries."""
+    rows = {e.pk: e for e in Explanation.objects.filter(neuron=neuron).select_related("author")}
+    if not rows:
+        return []
+    simulations: dict[int, list[Simulation]] = {pk: [] for pk in rows}
+    for simulation in Simulation.objects.filter(explanation__neuron=neuron).defer("data").order_by("-id"):
+        simulations[simulation.explanation_id].append(simulation)
+    flags: dict[int, list[Flag]] = {pk: [] for pk in rows}
+    for flag in Flag.objects.undecided().filter(explanation__neuron=neuron).order_by("id"):
+        flags[flag.explanation_id].append(flag)
+    headline = rows.get(neuron.headline_id or 0)
+    listed = [
+        ListedExplanation(
+            row=row,
+            newest=next(iter(simulations[pk]), None),
+            earlier=simulations[pk][1:],
+            flags=flags[pk],
+            parent=rows.get(row.parent_id or 0),
+            difference=difference(row, headline),
+            why_no_difference=why_no_difference(row, headline),
+            is_headline=row is headline,
+        )
+        for pk, row in rows.items()
+    ]
+    return sorted(listed, key=_place)
+
+
+def _place(listed: ListedExplanation) -> tuple[bool, bool, bool, float, int]:
+    score = listed.row.score
+    return (not listed.is_headline, not listed.row.is_current, score is None, -(score or 0.0), listed.row.pk)
+
+
+def difference(explanation: Explanation, headline: Explanation | None) -> float | None:
+    """Return the explanation's score less the headline's; None where they cannot be compared."""
+    if headline is None or explanation is headline or explanation.score is None or headline.score is None:
+        return None
+    return None if why_no_difference(explanation, headline) else explanation.score - headline.score
+
+
+def why_no_difference(explanation: Explanation, headline: Explanation | None) -> str:
+    """Return why two scores cannot be compared, in two words; empty where they can, or there is nothing to compare."""
+    if headline is None or explanation is headline:
+        return ""
+    if explanation.score is None or headline.score is None:
+        return "undefined"
+    if not explanation.simulator:
+        return "simulator unknown"
+    return "" if explanation.simulator == headline.simulator else "other simulator"
+
+
+def choose_shown(listed: Sequence[ListedExplanation], state: PageState) -> tuple[ListedExplanation | None, PageState]:
+    """Return the explanation whose simulation is shown, with the state as it was followed.
+
+    It is the one that the state asks for, else the headline, else the first that has a simulation.
+    """
+    if state.explanation is not None:
+        asked = next((e for e in listed if e.row.pk == state.explanation), None)
+        if asked is not None:
+            return asked, state
+        problem = "The explanation that was asked for is not one of this neuron."
+        state = state.with_problem(problem, explanation=None)
+    headline = next((e for e in listed if e.is_headline), None)
+    return headline or next((e for e in listed if e.newest), None), state

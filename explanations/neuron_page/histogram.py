@@ -1,0 +1,99 @@
+"""A histogram of recorded activations, as geometry that a template draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from explanations.pipeline.packing import PackedRecord
+from explanations.pipeline.records import Floats
+
+MOST_BARS = 60
+WIDTH, HEIGHT = 360, 110
+"""of the plot, in SVG units"""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A labelled place on an axis."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Bars as two paths, below zero and from zero up; a bar's height is the logarithm of its count."""
+
+    tokens: int
+    excerpts: int
+    below: int
+    zero: int
+    above: int
+    step: float
+    negative: str
+    positive: str
+    values: tuple[Mark, ...]
+    counts: tuple[Mark, ...]
+    width: int = WIDTH
+    height: int = HEIGHT
+
+
+def histogram_of(records: Iterable[PackedRecord]) -> Histogram | None:
+    """Return the histogram of all recorded tokens, each excerpt counted once; None without any."""
+    distinct: Mapping[int, Floats] = {r.key: r.activations for r in records if len(r.activations)}
+    if not distinct:
+        return None
+    values = np.concatenate(list(distinct.values()))
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    step = _step(high - low)
+    first, last = math.floor(low / step), max(math.ceil(high / step), math.floor(low / step) + 1)
+    counts = np.bincount(np.clip(np.floor(values / step).astype(int), first, last - 1) - first, minlength=last - first)
+    highest = math.log10(1 + counts.max())
+    heights = np.log10(1 + counts) / highest * HEIGHT
+    bar = WIDTH / (last - first)
+    return Histogram(
+        tokens=len(values),
+        excerpts=len(distinct),
+        below=int((values < 0).sum()),
+        zero=int((values == 0).sum()),
+        above=int((values > 0).sum()),
+        step=step,
+        negative=_path(heights[:-first] if first else [], 0.0, bar),
+        positive=_path(heights[-first:], -first * bar, bar),
+        values=tuple(_value_marks(low, high, first * step, bar / step)),
+        counts=tuple(_count_marks(int(counts.max()), highest)),
+    )
+
+
+def _step(span: float) -> float:
+    """Return the smallest of 1, 2, 5 times a power of ten that spans the range in at most `MOST_BARS` bars."""
+    if not span > 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(span / MOST_BARS))
+    return next(power * k for k in (1, 2, 5, 10, 20) if span / (power * k) <= MOST_BARS)
+
+
+def _path(heights: Iterable[float], left: float, bar: float) -> str:
+    """Return the outline of bars that stand side by side, as a path; bars of no height are left out."""
+    width = max(bar - 0.6, bar * 0.6)
+    return "".join(
+        f"M{left + i * bar:.1f} {HEIGHT}v{-height:.1f}h{width:.1f}V{HEIGHT}z"
+        for i, height in enumerate(heights)
+        if height > 0
+    )
+
+
+def _value_marks(low: float, high: float, left: float, scale: float) -> Iterable[Mark]:
+    """Yield the lowest value, zero and the highest, zero being left out where it is one of them."""
+    for value in sorted({low, 0.0, high}):
+        yield Mark(round((value - left) * scale, 1), f"{value:.3g}".replace("-", "\u2212"))
+
+
+def _count_marks(most: int, highest: float) -> Iterable[Mark]:
+    for power in range(len(str(most))):
+        count = 10**power
+        yield Mark(round(HEIGHT - math.log10(1 + count) / highest * HEIGHT, 1), f"{count:,}")

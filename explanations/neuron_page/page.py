@@ -1,0 +1,145 @@
+"""Everything that a neuron's page shows, put together from its sections in a fixed number of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from explanations import store
+from explanations.forms.neuron import PageState
+from explanations.models import Job, Neuron, Simulation, SubjectModel
+from explanations.neuron_page import comparison, excerpts
+from explanations.neuron_page.comparison import Comparison
+from explanations.neuron_page.excerpts import ExcerptsSection
+from explanations.neuron_page.explanations import ListedExplanation, choose_shown, list_explanations
+from explanations.neuron_page.histogram import Histogram, histogram_of
+from explanations.neuron_page.related import RelatedSection, build_related
+from explanations.neuron_page.verdict import meaning_of
+from explanations.pipeline.packing import PackedSequence
+from explanations.pipeline.records import NeuronId
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationPart:
+    """The section of real and simulated activations."""
+
+    state: PageState
+    listed: Sequence[ListedExplanation]
+    shown: ListedExplanation | None
+    """the explanation whose simulation is shown"""
+    comparison: Comparison | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExcerptsPart:
+    """The section of recorded excerpts."""
+
+    state: PageState
+    excerpts: ExcerptsSection
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronPage:
+    """The page of an imported neuron."""
+
+    state: PageState
+    listed: Sequence[ListedExplanation]
+    shown: ListedExplanation | None
+    comparison: Comparison | None
+    headline: ListedExplanation | None
+    meaning: str
+    """what the headline's score means; empty without a headline"""
+    excerpts: ExcerptsSection
+    moments: Sequence[tuple[str, float | None]]
+    """the neuron's statistics by name; None is unknown"""
+    histogram: Histogram | None
+    related: RelatedSection | None
+    jobs: Sequence[Job]
+    """those that are not finished"""
+
+
+def find_neuron(slug: str, neuron_id: NeuronId) -> Neuron | None:
+    """Return a neuron with its model, packed data and neighbours' indices; None where it is not there. One query."""
+    neurons = Neuron.objects.filter(model__slug=slug, layer=neuron_id.layer, index=neuron_id.index)
+    return neurons.with_neighbours().select_related("model", "activation_set", "related_set").first()
+
+
+def find_neighbours(model: SubjectModel, neuron_id: NeuronId) -> tuple[int | None, int | None]:
+    """Return the indices of the imported neurons before and after a place in a layer. Two queries."""
+    indices = Neuron.objects.filter(model=model, layer=neuron_id.layer).values_list("index", flat=True)
+    before = indices.filter(index__lt=neuron_id.index).order_by("-index").first()
+    return before, indices.filter(index__gt=neuron_id.index).order_by("index").first()
+
+
+def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
+    """Return the whole page. Eight queries beside `find_neuron`, for any number of explanations and excerpts."""
+    recorded = excerpts.read_recorded(neuron)
+    groups = excerpts.groups_of(recorded)
+    group, state = excerpts.choose_group(groups, state)
+    listed = list_explanations(neuron)
+    shown, state = choose_shown(listed, state)
+    row, sequences = _read_shown(shown)
+    tokens = store.read_tokens(neuron.model_id, {s.key for s in sequences} | excerpts.shown_keys(group, state))
+    compared = comparison.build_comparison(row, sequences, recorded, tokens, state) if row else None
+    headline = next((e for e in listed if e.is_headline), None)
+    return NeuronPage(
+        state=state,
+        listed=listed,
+        shown=shown,
+        comparison=compared,
+        headline=headline,
+        meaning=_meaning(headline, shown, compared),
+        excerpts=excerpts.build_section(neuron, groups, group, state, tokens),
+        moments=_moments(neuron),
+        histogram=histogram_of(recorded.records),
+        related=build_related(neuron),
+        jobs=list(Job.objects.unfinished().filter(neuron=neuron).order_by("id")),
+    )
+
+
+def build_simulation_part(neuron: Neuron, state: PageState) -> SimulationPart:
+    """Return the section of real and simulated activations alone."""
+    recorded = excerpts.read_recorded(neuron)
+    listed = list_explanations(neuron)
+    shown, state = choose_shown(listed, state)
+    row, sequences = _read_shown(shown)
+    tokens = store.read_tokens(neuron.model_id, {s.key for s in sequences})
+    compared = comparison.build_comparison(row, sequences, recorded, tokens, state) if row else None
+    return SimulationPart(state, listed, shown, compared)
+
+
+def build_excerpts_part(neuron: Neuron, state: PageState) -> ExcerptsPart:
+    """Return the section of recorded excerpts alone. One query."""
+    groups = excerpts.groups_of(excerpts.read_recorded(neuron))
+    group, state = excerpts.choose_group(groups, state)
+    tokens = store.read_tokens(neuron.model_id, excerpts.shown_keys(group, state))
+    return ExcerptsPart(state, excerpts.build_section(neuron, groups, group, state, tokens))
+
+
+def _read_shown(shown: ListedExplanation | None) -> tuple[Simulation | None, list[PackedSequence]]:
+    """Return the newest simulation of the explanation that is shown, with its excerpts. One query, for its data."""
+    row = shown.newest if shown else None
+    return row, comparison.read_sequences(row)
+
+
+def _moments(neuron: Neuron) -> list[tuple[str, float | None]]:
+    return [
+        ("Maximum", neuron.max_activation),
+        ("Mean", neuron.mean),
+        ("Variance", neuron.variance),
+        ("Skewness", neuron.skewness),
+        ("Kurtosis", neuron.kurtosis),
+    ]
+
+
+def _meaning(headline: ListedExplanation | None, shown: ListedExplanation | None, compared: Comparison | None) -> str:
+    """Return what the headline's score means; why it is undefined is known where its simulation is the one shown."""
+    if headline is None:
+        return ""
+    if headline.newest is None:
+        return "It has not been simulated, so nothing is known of how well it predicts the neuron."
+    if headline.row.score is not None:
+        return meaning_of(headline.row.score)
+    if headline is shown and compared is not None:
+        return compared.meaning
+    return "The score is undefined: its simulation shows why."

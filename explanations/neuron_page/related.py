@@ -1,0 +1,130 @@
+"""Related tokens and neurons of a neuron, with what is known of those neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from django.utils.safestring import SafeString, mark_safe
+
+from explanations import tokens as markup
+from explanations.models import Neuron, SubjectModel
+from explanations.pipeline import packing
+from explanations.pipeline.records import NeuronId, NeuronWeights, Related, TokenValues
+
+FIRST_TOKENS = 20
+"""Tokens of a list that are seen before it is opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGroup:
+    """A list of tokens with their strengths, strongest first."""
+
+    title: str
+    first: SafeString
+    rest: SafeString
+    rest_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RelatedNeuron:
+    """A neuron that weights join to this one."""
+
+    neuron_id: NeuronId
+    url: str
+    weight: str
+    row: Neuron | None
+    """None where it has not been imported"""
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronGroup:
+    """Related neurons on one side with one sign."""
+
+    title: str
+    neurons: Sequence[RelatedNeuron]
+
+
+@dataclass(frozen=True, slots=True)
+class RelatedSection:
+    """All that is known of a neuron's surroundings; None is a kind that was not imported."""
+
+    by_activation: TokenGroup | None
+    by_weight: Sequence[TokenGroup] | None
+    neurons: Sequence[NeuronGroup] | None
+
+
+def build_related(neuron: Neuron) -> RelatedSection | None:
+    """Return the section; None where nothing was imported.
+
+    One query for all related neurons, another where `related_set` was not fetched.
+    """
+    if not hasattr(neuron, "related_set"):
+        return None
+    related = packing.unpack_related(neuron.related_set.data)
+    return RelatedSection(
+        by_activation=_by_activation(related), by_weight=_by_weight(related), neurons=_neurons(neuron.model, related)
+    )
+
+
+def _by_activation(related: Related) -> TokenGroup | None:
+    tokens = related.tokens_by_activation
+    return None if tokens is None else _token_group("Highest mean activation", tokens)
+
+
+def _by_weight(related: Related) -> list[TokenGroup] | None:
+    tokens = related.tokens_by_weight
+    if tokens is None:
+        return None
+    return [
+        _token_group("Input, positive", tokens.input_positive),
+        _token_group("Input, negative", tokens.input_negative),
+        _token_group("Output, positive", tokens.output_positive),
+        _token_group("Output, negative", tokens.output_negative),
+    ]
+
+
+def _token_group(title: str, pairs: TokenValues) -> TokenGroup:
+    known = [(t, v) for t, v in zip(pairs.tokens, pairs.values, strict=True) if t is not None and v is not None]
+    strongest = max((abs(v) for _, v in known), default=0.0)
+    written = [f"<span>{markup.shaded([t], np.array([v]), strongest)} {_strength(v)}</span> " for t, v in known]
+    first, rest = written[:FIRST_TOKENS], written[FIRST_TOKENS:]
+    # Safe: markup.shaded escapes the tokens, and the rest is numbers.
+    return TokenGroup(title, mark_safe("".join(first)), mark_safe("".join(rest)), len(rest))  # noqa: S308
+
+
+def _strength(value: float) -> str:
+    return f"{value:.3g}".replace("-", "\u2212")
+
+
+_SIDES = (
+    ("upstream_positive", "Upstream, positive"),
+    ("upstream_negative", "Upstream, negative"),
+    ("downstream_positive", "Downstream, positive"),
+    ("downstream_negative", "Downstream, negative"),
+)
+
+
+def _neurons(model: SubjectModel, related: Related) -> list[NeuronGroup] | None:
+    if related.neurons is None:
+        return None
+    sides = [(title, getattr(related.neurons, name)) for name, title in _SIDES]
+    ids = {neuron_id for _, side in sides if side is not None for neuron_id in side.neurons}
+    rows = _find_neurons(model, ids)
+    return [NeuronGroup(title, _weighted(model, side, rows)) for title, side in sides if side is not None]
+
+
+def _weighted(model: SubjectModel, side: NeuronWeights, rows: Mapping[NeuronId, Neuron]) -> list[RelatedNeuron]:
+    return [
+        RelatedNeuron(n, model.neuron_url(n.layer, n.index), _strength(weight), rows.get(n))
+        for n, weight in zip(side.neurons, side.weights, strict=True)
+    ]
+
+
+def _find_neurons(model: SubjectModel, ids: Iterable[NeuronId]) -> dict[NeuronId, Neuron]:
+    """Return the imported ones of these neurons. One query, of an index seek a neuron."""
+    rows = Neuron.objects.at_places({model.pk: ids}).only(
+        "model", "layer", "index", "headline_text", "headline_score", "headline_simulator"
+    )
+    return {n.neuron_id: n for n in rows}

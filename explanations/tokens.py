@@ -1,0 +1,157 @@
+"""How tokens and their values are drawn: what the eye would miss made visible, and a shade by value.
+
+A page shows thousands of tokens, so each is one short element, made here and not in a template loop:
+`<b class=p7>token</b>`. The class is the value's shade (`records.shade`); the exact values stand once an excerpt, in a
+data attribute. A token that is not shown as it is carries its escaped form (`data-e`).
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import repeat
+
+import numpy as np
+from django.utils.safestring import SafeString, mark_safe
+
+from explanations.pipeline.records import LEVELS, Floats
+
+EMPTY = "∅"
+_MARKS = {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽", "\u007f": "␡"}
+_BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Characters that count as printable and show nothing."""
+_CARRIER = "◌"
+
+DIFFERS = 3
+"""Levels between real and simulated from which a page makes the difference stand out."""
+
+
+def is_plain(character: str) -> bool:
+    """Return whether a character shows itself: no control, no blank but the space, no half of a surrogate pair."""
+    return character.isprintable() and character not in _BLANK_LETTERS
+
+
+def mark_of(character: str) -> str:
+    """Return what stands for a character that does not show itself: a sign, or its escape."""
+    if character in _MARKS:
+        return _MARKS[character]
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def carrier_for(token: str) -> str:
+    """Return a dotted circle for a token that begins with a combining mark: it would sit on the token before."""
+    return _CARRIER if unicodedata.category(token[0]).startswith("M") else ""
+
+
+def visible_token(token: str) -> str:
+    """Return the token with what the eye would miss made visible: line breaks, tabs, control and odd characters.
+
+    A space stays a space, since the line is set with its white space kept. The text never breaks the line, never turns
+    its direction, and can always be encoded.
+    """
+    if not token:
+        return EMPTY
+    return carrier_for(token) + "".join(c if is_plain(c) else mark_of(c) for c in token)
+
+
+def escaped_token(token: str) -> str:
+    """Return the token as a string literal writes it, in ASCII, without the quotes."""
+    return json.dumps(token)[1:-1]
+
+
+@lru_cache(maxsize=1 << 16)
+def _rest_of_element(token: str) -> str:
+    """Return a token's element from the end of its class on: `>text</b>`, with the escaped form where they differ."""
+    if not token:
+        return f' data-e=""><i>{EMPTY}</i></b>'
+    text = carrier_for(token) + "".join(
+        html.escape(c) if is_plain(c) else f"<i>{html.escape(mark_of(c))}</i>" for c in token
+    )
+    if text == html.escape(token):
+        return f">{text}</b>"
+    return f' data-e="{html.escape(escaped_token(token))}">{text}</b>'
+
+
+def scale_of(values: Iterable[Floats]) -> float:
+    """Return what shades are relative to: the highest value; where none is positive, the largest magnitude."""
+    filled = [v for v in values if len(v)]
+    highest = max((float(v.max()) for v in filled), default=0.0)
+    return highest if highest > 0 else max((-float(v.min()) for v in filled), default=0.0)
+
+
+def signed_shades(values: Floats, maximum: float) -> np.ndarray:
+    """Return shades as integers [same shape]: 0 for zero, k + 1 for "p{k}", -(k + 1) for "n{k}" of `records.shade`."""
+    values = np.nan_to_num(np.asarray(values, dtype=np.float64))
+    if not maximum > 0:
+        return np.zeros(values.shape, dtype=np.int64)
+    levels = np.minimum(np.floor(np.abs(values) / maximum * LEVELS), LEVELS).astype(np.int64) + 1
+    return levels * np.sign(values).astype(np.int64)
+
+
+def _names(positive: str, negative: str) -> list[str]:
+    """Return the class names for shades 0 to 11, then -11 to -1, so that a negative shade indexes from the end."""
+    levels = range(LEVELS + 1)
+    return ["", *(f"{positive}{k}" for k in levels), *(f"{negative}{k}" for k in reversed(levels))]
+
+
+_SHADE_NAMES = _names("p", "n")
+_OPEN = [f"<b class={name}" if name else "<b" for name in _SHADE_NAMES]
+_OPEN_PAIR = {
+    (real, simulated, differs): '<b class="{}"'.format(" ".join(filter(None, [r, s, "d" if differs else ""])))
+    for real, r in zip([*range(12), *range(-11, 0)], _SHADE_NAMES, strict=True)
+    for simulated, s in zip([*range(12), *range(-11, 0)], _names("s", "t"), strict=True)
+    for differs in (False, True)
+}
+
+
+def shaded(tokens: Sequence[str], values: Floats, maximum: float) -> SafeString:
+    """Return tokens as elements, each shaded by its value relative to `maximum`."""
+    opens = map(_OPEN.__getitem__, signed_shades(values, maximum).tolist())
+    return _joined(opens, tokens)
+
+
+def overlaid(
+    tokens: Sequence[str], real: Floats, simulated: Floats, *, real_maximum: float, simulated_maximum: float
+) -> SafeString:
+    """Return tokens as elements that carry both shades: real ("p", "n") and simulated ("s", "t").
+
+    Those whose levels, both floored at zero, differ by `DIFFERS` or more carry "d".
+    """
+    shades = signed_shades(real, real_maximum), signed_shades(simulated, simulated_maximum)
+    apart = np.abs(np.maximum(shades[0] - 1, 0) - np.maximum(shades[1] - 1, 0)) >= DIFFERS
+    keys = zip(shades[0].tolist(), shades[1].tolist(), apart.tolist(), strict=True)
+    return _joined(map(_OPEN_PAIR.__getitem__, keys), tokens)
+
+
+def shaded_by_level(pairs: Iterable[tuple[str, int]]) -> SafeString:
+    """Return (token, level 0 to 10) pairs as elements; level 0 has no shade."""
+    pairs = list(pairs)
+    opens = (_OPEN[level + 1] if level else _OPEN[0] for _, level in pairs)
+    return _joined(opens, [token for token, _ in pairs])
+
+
+def unshaded(tokens: Sequence[str]) -> SafeString:
+    """Return tokens as elements without a shade."""
+    return _joined(repeat(_OPEN[0]), tokens)
+
+
+def _joined(opens: Iterable[str], tokens: Sequence[str]) -> SafeString:
+    parts = [start + rest for start, rest in zip(opens, map(_rest_of_element, tokens), strict=False)]
+    return mark_safe("".join(parts))  # noqa: S308  every token was escaped in _rest_of_element
+
+
+def written_values(values: Floats) -> str:
+    """Return values with commas between: five digits each, which tell any two half-precision numbers apart."""
+    numbers = np.asarray(values, dtype=np.float64).tolist()
+    return ",".join(["%.5g"] * len(numbers)) % tuple(numbers)
+
+
+def written_value(value: float) -> str:
+    """Return one value as `written_values` does."""
+    return f"{value:.5g}"
