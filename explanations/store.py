@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-import msgspec
 import numpy as np
 from django.db import transaction
 
@@ -20,7 +19,6 @@ from explanations.pipeline.records import (
     ScoredExplanation,
     Scores,
     SequenceSimulation,
-    normalise,
 )
 from explanations.pipeline.records import Simulation as SimulationRecord
 from explanations.statistics import refresh_statistics
@@ -29,9 +27,6 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
     from explanations.models import Job
-
-PEAK_BEFORE, PEAK_AFTER = 11, 5
-"""Tokens around the maximum in a layer page's strip."""
 
 Tokens = tuple[str, ...]
 
@@ -129,21 +124,13 @@ def join_simulation(
 
 
 def pack_peak(record: ActivationRecord) -> bytes:
-    """Return the tokens around the record's maximum with their levels, packed; empty where it has no tokens."""
-    if not record.tokens:
-        return b""
-    at = int(np.argmax(record.activations))
-    window = slice(max(0, at - PEAK_BEFORE), at + PEAK_AFTER + 1)
-    levels = normalise(record.activations, float(record.activations[at]))[window]
-    return msgspec.msgpack.encode([packing.pack_tokens(record.tokens[window]), levels.astype("u1").tobytes()])
+    """Return a neuron's `peak`: the tokens around this record's maximum with their levels."""
+    return packing.pack_peak(record.tokens, record.activations)
 
 
 def unpack_peak(data: bytes | memoryview) -> list[tuple[str, int]]:
     """Return (token, level 0 to 10) pairs of a neuron's `peak`; empty where it has none."""
-    if not data:
-        return []
-    tokens, levels = msgspec.msgpack.decode(bytes(data))
-    return list(zip((t or "" for t in packing.unpack_tokens(tokens)), levels, strict=True))
+    return packing.unpack_peak(data)
 
 
 # Writing
@@ -220,7 +207,8 @@ def save_explanation(
     )
     if simulation is not None:
         excerpts = excerpt_rows(neuron.model_id, (s.tokens for s in simulation.sequences))
-        Excerpt.objects.bulk_create(excerpts, ignore_conflicts=True)
+        # By key, as imports insert them: whoever inserts the same ones at the same time waits, and no deadlock comes.
+        Excerpt.objects.bulk_create(sorted(excerpts, key=lambda row: row.key), ignore_conflicts=True)
         real = {r.key: r.activations for r in read_packed_records(neuron)[0]}
         keys = [excerpt.key for excerpt in excerpts]
         build_simulation(simulation, explanation=explanation, real=real, keys=keys).save()
@@ -228,13 +216,29 @@ def save_explanation(
     return explanation
 
 
-def choose_headline(explanations: Iterable[Explanation]) -> Explanation | None:
+class Rankable(Protocol):
+    """As much of an explanation as choosing a headline needs."""
+
+    @property
+    def pk(self) -> int: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def score(self) -> float | None: ...
+    @property
+    def is_current(self) -> bool: ...
+
+
+R = TypeVar("R", bound=Rankable)
+
+
+def choose_headline(explanations: Iterable[R]) -> R | None:
     """Return the best-scored current explanation in words, the earliest of equals; a baseline only if it stands alone.
 
     A baseline is what an explanation has to beat, so it never takes the place of one.
     """
 
-    def rank(explanation: Explanation) -> tuple[bool, bool, float, int]:
+    def rank(explanation: R) -> tuple[bool, bool, float, int]:
         score = explanation.score
         return (
             explanation.source == Source.BASELINE,

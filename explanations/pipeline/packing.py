@@ -28,6 +28,7 @@ from explanations.pipeline.records import (
     Scores,
     TokenValues,
     WeightTokens,
+    normalise,
 )
 
 VERSION = 1
@@ -329,6 +330,28 @@ def unpack_sequences(data: bytes | memoryview) -> list[PackedSequence]:
     ]
 
 
+PEAK_BEFORE, PEAK_AFTER = 11, 5
+"""Tokens around the maximum in a neuron's peak."""
+
+
+def pack_peak(tokens: Sequence[str], activations: Floats) -> bytes:
+    """Return the tokens around an excerpt's maximum with their levels, packed; empty where it has no tokens."""
+    if not tokens:
+        return b""
+    at = int(np.argmax(activations))
+    window = slice(max(0, at - PEAK_BEFORE), at + PEAK_AFTER + 1)
+    levels = normalise(activations[window], float(activations[at]))
+    return msgspec.msgpack.encode([pack_tokens(tokens[window]), levels.astype("u1").tobytes()])
+
+
+def unpack_peak(data: bytes | memoryview) -> list[tuple[str, int]]:
+    """Return (token, level 0 to 10) pairs of what `pack_peak` packed."""
+    if not data:
+        return []
+    tokens, levels = msgspec.msgpack.decode(bytes(data))
+    return list(zip((token or "" for token in unpack_tokens(tokens)), levels, strict=True))
+
+
 def _pack_token_values(pair: TokenValues) -> list[bytes]:
     values = np.array([np.nan if v is None else v for v in pair.values], dtype="<f4")
     return [pack_tokens(pair.tokens), values.tobytes()]
@@ -384,3 +407,9 @@ def unpack_related(data: bytes | memoryview) -> Related:
         None if by_weight is None else WeightTokens(*map(_unpack_token_values, by_weight)),
         None if neurons is None else RelatedNeurons(*map(_unpack_neurons, neurons)),
     )
+
+
+def merge_related(old: bytes | memoryview, new: bytes) -> bytes:
+    """Return `new` with the parts of `old` that it lacks."""
+    parts = zip(msgspec.msgpack.decode(old), msgspec.msgpack.decode(new), strict=True)
+    return msgspec.msgpack.encode([before if after is None else after for before, after in parts])

@@ -1,0 +1,79 @@
+"""What import_dataset and load_sample have in common: store batches, show progress, sum up at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from django.core.management.base import CommandError, OutputWrapper
+from django.db import DatabaseError
+
+from explanations.importing.importer import Importer
+from explanations.importing.rows import Counts
+from explanations.management.progress import show_progress
+from explanations.pipeline.ingest import PackedNeuron, Problem
+from explanations.pipeline.layout import DataKind
+
+BATCH = 200
+"""Neurons in a transaction."""
+NAMED_PROBLEMS = 20
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells give it."""
+
+_ROWS = ("neurons", "explanations", "simulations", "excerpts")
+_COLUMNS = ("new", "updated", "unchanged", "retired")
+
+
+@dataclass
+class Outcome:
+    """What the files of an import had."""
+
+    gaps: Counter[DataKind] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+
+    def note(self, neurons: Iterable[PackedNeuron]) -> None:
+        for neuron in neurons:
+            self.gaps.update(neuron.gaps)
+            self.problems += neuron.problems
+
+
+def run_import(
+    out: OutputWrapper, importer: Importer, batches: Iterable[Sequence[PackedNeuron]], total: int
+) -> Outcome:
+    """Store batches, showing how far it is, and print what came of it. What is stored stays where it is stopped."""
+    outcome = Outcome()
+    try:
+        with show_progress(out, total, "neurons") as advance:
+            for batch in batches:
+                importer.store(batch)
+                outcome.note(batch)
+                advance(len(batch))
+    except KeyboardInterrupt:
+        importer.finish()
+        _print_summary(out, importer.counts, outcome)
+        raise CommandError(
+            "stopped; what was imported so far stays, and the same command goes on from there", returncode=INTERRUPTED
+        ) from None
+    except DatabaseError as error:
+        raise CommandError(f"the database says: {str(error).strip()}. What was imported before stays.") from error
+    importer.finish()
+    _print_summary(out, importer.counts, outcome)
+    return outcome
+
+
+def _print_summary(out: OutputWrapper, counts: Counts, outcome: Outcome) -> None:
+    columns = [c for c in _COLUMNS if c != "retired" or counts["explanations", "retired"]]
+    out.write("".join([" " * 14, *(f"{column:>12}" for column in columns)]))
+    for what in _ROWS:
+        out.write("".join([f"{what:<14}", *(f"{counts[what, column]:>12,}" for column in columns)]))
+    if outcome.gaps:
+        gaps = ", ".join(f"{kind} {count:,}" for kind, count in sorted(outcome.gaps.items()))
+        out.write(f"missing files (gaps): {outcome.gaps.total():,} ({gaps})")
+    else:
+        out.write("missing files (gaps): 0")
+    out.write(f"skipped files: {len(outcome.problems):,}")
+    for problem in outcome.problems[:NAMED_PROBLEMS]:
+        out.write(f"  {problem.path}: {problem.reason}")
+    if len(outcome.problems) > NAMED_PROBLEMS:
+        out.write(f"  ... and {len(outcome.problems) - NAMED_PROBLEMS:,} more")

@@ -1,0 +1,75 @@
+"""How a long command shows how far it is: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from django.core.management.base import OutputWrapper
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+SECONDS_BETWEEN_LINES = 5.0
+
+Advance = Callable[[int], None]
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} a second")
+
+
+@contextmanager
+def show_progress(out: OutputWrapper, total: int, what: str) -> Iterator[Advance]:
+    """Yield a function that is told how many more of `total` are done."""
+    if out.isatty():
+        with _bar() as progress:
+            task = progress.add_task(what, total=total)
+            yield lambda count: progress.advance(task, count)
+    else:
+        yield _Lines(out, total, what).advance
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stdout),
+    )
+
+
+class _Lines:
+    """A line every few seconds, and one at the end."""
+
+    def __init__(self, out: OutputWrapper, total: int, what: str) -> None:
+        self._out, self._total, self._what = out, total, what
+        self._done = 0
+        self._start = self._last = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        now = time.monotonic()
+        if self._done >= self._total or now - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = now
+            self._out.write(self._line(now - self._start))
+            self._out.flush()
+
+    def _line(self, seconds: float) -> str:
+        rate = self._done / max(seconds, 1e-6)
+        line = f"{self._what}: {self._done:,} of {self._total:,}, {rate:,.0f} a second"
+        left = (self._total - self._done) / rate
+        return line if self._done >= self._total else f"{line}, about {_duration(left)} left"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
