@@ -52,6 +52,7 @@ class NeuronPage:
     excerpts: ExcerptsSection
     moments: Sequence[tuple[str, float | None]]
     """the neuron's statistics by name; None is unknown"""
+    record_count: int
     histogram: Histogram | None
     related: RelatedSection | None
     jobs: Sequence[Job]
@@ -91,6 +92,7 @@ def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
         meaning=_meaning(headline, shown, compared),
         excerpts=excerpts.build_section(neuron, groups, group, state, tokens),
         moments=_moments(neuron),
+        record_count=len(recorded.records),
         histogram=histogram_of(recorded.records),
         related=build_related(neuron),
         jobs=list(Job.objects.unfinished().filter(neuron=neuron).order_by("id")),

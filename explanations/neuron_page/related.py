@@ -95,7 +95,9 @@ def _token_group(title: str, pairs: TokenValues) -> TokenGroup:
 
 
 def _strength(value: float) -> str:
-    return f"{value:.3g}".replace("-", "\u2212")
+    """Return a strength with three significant digits, noughts at the end kept, so that a list reads evenly."""
+    text = f"{value:#.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    return text.replace("-", "\u2212")
 
 
 _SIDES = (
