@@ -1,0 +1,260 @@
+"""Real workers in processes of their own, on a database file (or a PostgreSQL database) of their own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import OperationalError
+from django_tasks_db.models import DBTaskResult
+
+from explanations import tasks
+from explanations.management.commands import db_worker
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent.parent
+LEASE_SECONDS = 2
+DEADLINE_SECONDS = 90
+
+
+@dataclass
+class Site:
+    """A database with jobs, and the workers that were started on it."""
+
+    url: str
+    folder: Path
+    job_ids: list[int] = field(default_factory=list)
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        environment = os.environ | {
+            "DATABASE_URL": self.url,
+            "NEURONVIEWER_DATA": str(self.folder),
+            "JOB_LEASE_SECONDS": str(LEASE_SECONDS),
+            "PYTHONPATH": str(ROOT),
+        }
+        with (self.folder / "log").open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def start_worker(self, *options: str) -> subprocess.Popen[str]:
+        return self.start("manage.py", "db_worker", "--interval=0.1", "--no-startup-delay", "--no-reload", *options)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        if self.url.startswith("sqlite"):
+            with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"), timeout=30)) as connection:
+                return connection.execute(sql).fetchall()
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(sql).fetchall()  # type: ignore[call-overload]
+
+    def one(self, sql: str) -> Any:
+        return self.query(sql)[0][0]
+
+    def until(self, what: str, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"not {what} in {DEADLINE_SECONDS} s\n{(self.folder / 'log').read_text()[-4000:]}")
+            time.sleep(0.05)
+
+
+class Databases:
+    """Databases of the kind that the tests run on: one with the jobs, made once, and a copy of it for each test."""
+
+    def __init__(self, folder: Path) -> None:
+        config = settings.DATABASES["default"]
+        self.on_sqlite = config["ENGINE"].endswith("sqlite3")
+        self.folder = folder
+        password = f":{config['PASSWORD']}" if config["PASSWORD"] else ""
+        self.server = f"postgres://{config['USER']}{password}@{config['HOST']}:{config['PORT'] or 5432}"
+        self.names: list[str] = []
+
+    def make(self, name: str, template: str = "") -> str:
+        """Make a database, empty or a copy of another, and return its address."""
+        name = f"workers_{os.getpid()}_{name}"
+        self.names.append(name)
+        if self.on_sqlite:
+            path = self.folder / f"{name}.sqlite3"
+            if template:
+                shutil.copy(template.removeprefix("sqlite:///"), path)
+            return f"sqlite:///{path}"
+        self._on_server(f"CREATE DATABASE {name}" + (f" TEMPLATE {template.rsplit('/')[-1]}" if template else ""))
+        return f"{self.server}/{name}"
+
+    def drop_all(self) -> None:
+        for name in [] if self.on_sqlite else self.names:
+            self._on_server(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _on_server(self, sql: str) -> None:
+        with psycopg.connect(f"{self.server}/postgres", autocommit=True) as connection:
+            connection.execute(sql)  # type: ignore[call-overload]
+
+
+@pytest.fixture(scope="module")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    databases = Databases(tmp_path_factory.mktemp("databases"))
+    yield databases
+    databases.drop_all()
+
+
+@pytest.fixture(scope="module")
+def seeded(databases: Databases) -> tuple[str, list[int]]:
+    """Return the address of a database with a queued job for every neuron, and the jobs' ids."""
+    site = Site(databases.make("seeded"), databases.folder)
+    output, _ = site.start("-m", "tests.web.worker_site", "seed").communicate(timeout=DEADLINE_SECONDS)
+    assert output, (site.folder / "log").read_text()
+    return site.url, [int(word) for word in output.split()]
+
+
+@pytest.fixture
+def site(databases: Databases, seeded: tuple[str, list[int]], tmp_path: Path) -> Iterator[Site]:
+    site = Site(databases.make(f"copy{len(databases.names)}", seeded[0]), tmp_path, seeded[1])
+    yield site
+    for process in site.processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@contextmanager
+def held_worker(site: Site) -> Iterator[subprocess.Popen[str]]:
+    """Start a worker that waits in the middle of the first job until the context is left."""
+    reached, lock_path = site.folder / "reached", site.folder / "lock"
+    with lock_path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = site.start("-m", "tests.web.worker_site", "hold", str(reached), str(lock_path))
+        site.until("in the middle of a job", reached.exists)
+        yield process
+
+
+def job(site: Site, columns: str) -> tuple[Any, ...]:
+    return site.query(f"SELECT {columns} FROM explanations_job WHERE id = {site.job_ids[0]}")[0]
+
+
+def explanations_of(site: Site, job_id: int) -> int:
+    return int(site.one(f"SELECT count(*) FROM explanations_explanation WHERE job_id = {job_id}"))
+
+
+def finished(site: Site) -> bool:
+    return site.query("SELECT 1 FROM explanations_job WHERE state <> 'done'") == []
+
+
+def test_a_job_whose_worker_is_killed_is_done_once_by_another(site: Site) -> None:
+    with held_worker(site) as worker:
+        state, first_lease = job(site, "state, lease_until")
+        assert state == "running"
+        site.until("renewed while one step takes long", lambda: job(site, "lease_until")[0] > first_lease)
+        worker.send_signal(signal.SIGKILL)
+        assert worker.wait(timeout=DEADLINE_SECONDS) == -signal.SIGKILL
+    assert job(site, "state, attempts") == ("running", 1)
+    assert explanations_of(site, site.job_ids[0]) == 0
+
+    site.start_worker()
+    site.until("all done", lambda: finished(site))
+    assert job(site, "state, attempts, progress_done, error") == ("done", 2, 10, "")
+    assert [explanations_of(site, pk) for pk in site.job_ids] == [1] * len(site.job_ids)
+    tasks_in = f"SELECT status, count(*) FROM {DBTaskResult._meta.db_table} GROUP BY status ORDER BY status"
+    site.until("tidied up", lambda: site.query(tasks_in) == [("FAILED", 1), ("SUCCESSFUL", len(site.job_ids))])
+
+
+def test_a_worker_told_to_stop_gives_its_job_back_at_once(site: Site) -> None:
+    with held_worker(site) as worker:
+        worker.terminate()
+    assert worker.wait(timeout=DEADLINE_SECONDS) == 0
+    assert job(site, "state, attempts, lease_owner") == ("queued", 0, "")
+    assert explanations_of(site, site.job_ids[0]) == 0
+
+    assert site.start_worker("--batch").wait(timeout=DEADLINE_SECONDS) == 0
+    assert job(site, "state, attempts") == ("done", 1)
+    assert explanations_of(site, site.job_ids[0]) == 1
+
+
+def test_two_workers_share_the_jobs_and_do_each_once(site: Site) -> None:
+    workers = [site.start_worker("--batch") for _ in range(2)]
+    assert [worker.wait(timeout=DEADLINE_SECONDS) for worker in workers] == [0, 0], (site.folder / "log").read_text()
+    assert site.query("SELECT DISTINCT state, attempts FROM explanations_job") == [("done", 1)]
+    assert [explanations_of(site, pk) for pk in site.job_ids] == [1] * len(site.job_ids)
+
+
+def test_an_idle_worker_told_to_stop_stops(site: Site) -> None:
+    worker = site.start_worker()
+    site.until("idle", lambda: finished(site))
+    worker.terminate()
+    assert worker.wait(timeout=DEADLINE_SECONDS) == 0
+
+
+# Without a process of its own
+
+
+def test_the_queue_options_of_the_original_worker_still_hold(db: None) -> None:
+    with pytest.raises(CommandError, match="exclude-queues can only be used"):
+        call_command("db_worker", exclude_queues="slow", batch=True)
+
+
+def make_worker(**options: Any) -> db_worker.JobWorker:
+    given = {
+        "queue_names": ["default"],
+        "interval": 0,
+        "batch": True,
+        "backend_name": "default",
+        "startup_delay": False,
+        "max_tasks": None,
+        "worker_id": "tested",
+        "excluded_queue_names": [],
+    }
+    return db_worker.JobWorker(**(given | options))
+
+
+def test_a_database_that_is_locked_for_long_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([OperationalError("database is locked"), OperationalError("database is locked"), None])
+
+    def work(_self: object) -> None:
+        if error := next(answers):
+            raise error
+
+    monkeypatch.setattr(db_worker.db_worker.Worker, "run", work)
+    make_worker()._run_through_locks()
+    assert list(answers) == []
+
+
+def test_another_error_of_the_database_stops_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(_self: object) -> None:
+        raise OperationalError("no such table")
+
+    monkeypatch.setattr(db_worker.db_worker.Worker, "run", work)
+    with pytest.raises(OperationalError, match="no such table"):
+        make_worker()._run_through_locks()
+
+
+def test_a_stop_signal_reaches_the_running_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = make_worker()
+    worker.running_task = True
+    try:
+        worker.shutdown(signal.SIGTERM, None)
+        assert tasks.stopping.is_set()
+        assert not worker.running
+    finally:
+        tasks.stopping.clear()

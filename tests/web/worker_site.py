@@ -1,0 +1,51 @@
+"""A site in processes of its own, for tests that kill workers: `python -m tests.web.worker_site COMMAND ...`.
+
+seed               migrate, store the shared world, queue a job for every neuron with records; print the jobs' ids
+hold REACHED LOCK  work like `manage.py db_worker`, but in every simulation create the file REACHED and wait until the
+                   file LOCK is not locked, so that a test can stop the worker in the middle of a job
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+import django
+from django.core.management import call_command
+
+
+def seed() -> None:
+    from explanations.jobs import request_job
+    from explanations.models import ActivationSet
+    from tests.world import make_world
+
+    call_command("migrate", verbosity=0)
+    person = make_world().explainer
+    neurons = [s.neuron for s in ActivationSet.objects.select_related("neuron").order_by("pk")]
+    print(*(request_job(neuron=n, parent=n.headline, requested_by=person).pk for n in neurons))
+
+
+def hold(reached: Path, lock: Path) -> None:
+    from explanations.pipeline import simulator
+    from explanations.pipeline.token_lookup import TOKEN_LOOKUP
+
+    class Held(simulator.TokenLookupSimulator):
+        def fit(self, train):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            reached.touch()
+            with lock.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            return super().fit(train)
+
+    simulator.SIMULATORS[TOKEN_LOOKUP] = Held()  # type: ignore[index]
+    call_command("db_worker", interval=0.1, startup_delay=False, reload=False)
+
+
+if __name__ == "__main__":
+    os.environ["DJANGO_SETTINGS_MODULE"] = "neuronviewer.settings"
+    django.setup()
+    if sys.argv[1] == "seed":
+        seed()
+    else:
+        hold(Path(sys.argv[2]), Path(sys.argv[3]))
