@@ -10,7 +10,17 @@
   const live = document.createElement("div");
   live.className = "hidden";
   live.setAttribute("aria-live", "polite");
-  document.addEventListener("DOMContentLoaded", () => document.body.append(tip, live));
+
+  // htmx puts a kept copy of the page back on "back": our two elements stay out of it, and are put in again when needed.
+  function attach() {
+    if (!tip.isConnected) document.body.append(tip, live);
+  }
+  document.addEventListener("DOMContentLoaded", attach);
+  document.addEventListener("htmx:beforeHistorySave", () => {
+    hide();
+    tip.remove();
+    live.remove();
+  });
 
   let marked = [];
   let at = null; // {excerpt, panel, index} that is shown
@@ -59,6 +69,7 @@
 
   function show(next, speak) {
     hide();
+    attach();
     at = next;
     // The same token in every panel of the excerpt: real and simulated are found at one glance.
     marked = [...at.excerpt.querySelectorAll(".tokens")].map((panel) => tokensOf(panel)[at.index]).filter(Boolean);
@@ -86,6 +97,11 @@
     const found = find(event.target);
     if (found) show(found, false);
     else hide();
+  });
+  document.addEventListener("focusin", (event) => {
+    const excerpt = event.target;
+    const panel = excerpt.matches(".excerpt:focus-visible") && excerpt.querySelector(".tokens");
+    if (panel && tokensOf(panel).length) show({ excerpt, panel, index: 0 }, false);
   });
   document.addEventListener("focusout", hide);
   document.addEventListener("htmx:beforeSwap", hide);
