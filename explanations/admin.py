@@ -5,7 +5,7 @@ the history and the headlines right; accounts and groups have Django's own admin
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
@@ -13,8 +13,15 @@ from django.http import HttpRequest
 
 from explanations.models import Explanation, Flag, Job, Neuron, ReviewEvent, Simulation, SubjectModel
 
+if TYPE_CHECKING:
+    # Generic for the type checker alone.
+    ModelAdmin = admin.ModelAdmin[Any]
+    TabularInline = admin.TabularInline[Any, Any]
+else:
+    ModelAdmin, TabularInline = admin.ModelAdmin, admin.TabularInline
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+
+class ReadOnlyAdmin(ModelAdmin):
     """Shows rows and changes none."""
 
     show_full_result_count = False
@@ -42,7 +49,7 @@ class SubjectModelAdmin(ReadOnlyAdmin):
     readonly_fields = ["slug", "layers", "neurons_per_layer", "tokenizer", "created_at"]
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return admin.ModelAdmin.has_change_permission(self, request, obj)
+        return ModelAdmin.has_change_permission(self, request, obj)
 
 
 @admin.register(Neuron)
@@ -93,11 +100,12 @@ class SimulationAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).defer("data")
 
 
-class EventInline(admin.TabularInline):
+class EventInline(TabularInline):
     """A flag's history, under it."""
 
     model = ReviewEvent
-    fields = readonly_fields = ["created_at", "actor", "action", "reason"]
+    fields: ClassVar = ["created_at", "actor", "action", "reason"]
+    readonly_fields: ClassVar = ["created_at", "actor", "action", "reason"]
     can_delete = False
     extra = 0
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.http import urlsafe_base64_decode, urlsafe_base64_encode
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser, User
+    from django.contrib.auth.models import User
 
 MAX_ID = 2**63 - 1
 
@@ -25,7 +25,7 @@ class SignInTokens(PasswordResetTokenGenerator):
 
     key_salt = "explanations.sign_in_links"
 
-    def _make_hash_value(self, user: AbstractBaseUser, timestamp: int) -> str:
+    def _make_hash_value(self, user: User, timestamp: int) -> str:
         # Django drops the microseconds of the last sign-in, for databases that do. Ours keep them, and without them a
         # link made and used within one second of another sign-in would work twice.
         return f"{super()._make_hash_value(user, timestamp)}{user.last_login and user.last_login.timestamp()}"

@@ -88,13 +88,15 @@ class DecisionForm(SeenForm):
     def __init__(self, data: Any = None, *, flag: Flag, reviewer: User) -> None:
         """Offer what this reviewer may decide. `flag` comes from `FlagQuerySet.for_review`."""
         # Several of these stand on one page, so ids carry the flag's.
-        super().__init__(data, auto_id=f"id_%s_{flag.pk}", initial={"seen": flag.last_event or 0})
+        super().__init__(data, auto_id=f"id_%s_{flag.pk}", initial={"seen": flag.last_event or 0})  # type: ignore[attr-defined]
         choices = [(Flag.State.RETIRED, "Retire it")]
         if flag.explanation.is_current:
             choices.insert(0, (Flag.State.KEPT, "Keep the explanation"))
         if reviewer.has_perm("explanations.add_job"):
             choices.append((Flag.State.REEXPLAINED, "Retire it and re-explain the neuron"))
-        self.fields["decision"].choices = choices
+        decision = self.fields["decision"]
+        assert isinstance(decision, forms.ChoiceField)
+        decision.choices = choices
 
 
 class QueueFilter(forms.Form):

@@ -6,6 +6,8 @@ are made here; it leaves alone what it then finds.
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import migrations
 
 PERMISSIONS = {
@@ -15,7 +17,7 @@ PERMISSIONS = {
 GROUPS = {"Reviewers": ["review_flag", "add_job"], "Explainers": ["add_job"]}
 
 
-def make_groups(apps, schema_editor) -> None:
+def make_groups(apps: Any, schema_editor: Any) -> None:
     using = schema_editor.connection.alias
     content_types = apps.get_model("contenttypes", "ContentType").objects.using(using)
     permissions = apps.get_model("auth", "Permission").objects.using(using)
