@@ -5,8 +5,11 @@ plotly is imported when a chart is made, never before: the web process starts wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from explanations.statistics import BIN_EDGES, ModelStatistics, Scores
@@ -42,8 +45,22 @@ class Chart:
         return f"{self.id}-figure"
 
     @property
+    def style_ids(self) -> tuple[str, ...]:
+        """The ids of elements that keep plotly.js from writing style elements, which our policy forbids."""
+        return _style_ids()
+
+    @property
     def is_linked(self) -> bool:
         return any(row.address for row in self.rows)
+
+
+@cache
+def _style_ids() -> tuple[str, ...]:
+    """Return the ids that plotly.js looks for before it adds its maps' styles; they change with its version."""
+    import plotly
+
+    script = Path(plotly.__file__).with_name("package_data") / "plotly.min.js"
+    return tuple(re.findall(r'if\(!document\.getElementById\("([0-9a-f]{64})"\)\)', script.read_text("utf-8")))
 
 
 def named_simulator(simulator: str) -> str:
@@ -69,7 +86,7 @@ def score_chart(name: str, scores: Scores, simulator: str, search_address: str =
         y=list(scores.bins[first:]),
         rows=rows,
         hover=[f"score {row.label}: {row.values[0]} neurons" for row in rows],
-        width=BIN_WIDTH,
+        width=BIN_WIDTH * 0.92,
         x_title="score (correlation)",
         y_title="neurons",
     )
