@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -18,9 +19,14 @@ def main() -> None:
     except ImproperlyConfigured as error:
         sys.exit(f"neuronviewer cannot start: {error}")
     try:
-        execute_from_command_line(sys.argv)
+        execute_from_command_line([program_name(), *sys.argv[1:]])
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def program_name() -> str:
+    """Return what people typed, for usage messages; `python -m neuronviewer.cli` counts as neuronviewer."""
+    return "manage.py" if Path(sys.argv[0]).name == "manage.py" else "neuronviewer"
 
 
 if __name__ == "__main__":
