@@ -48,7 +48,7 @@ def layer(request: HtmxHttpRequest, slug: str, layer: int) -> HttpResponse:
     model = find_model(slug)
     if layer >= model.layers:
         raise Http404(f"{model.name} has no layer {layer}. Its layers are 0 to {model.layers - 1}.")
-    form = LayerForm(request.GET)
+    form = LayerForm(request.GET, label_suffix="")
     form.is_valid()
     rows = form.apply(Neuron.objects.filter(model=model, layer=layer))
     page = paginate(rows.only(*SHOWN_FIELDS), form.order, request.GET.get("page", ""))
