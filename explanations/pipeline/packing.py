@@ -330,6 +330,55 @@ def unpack_sequences(data: bytes | memoryview) -> list[PackedSequence]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Planes:
+    """Packed records or sequences, taken apart so that they compress well: the two bytes of a half lie apart."""
+
+    index: bytes
+    low: bytes
+    high: bytes
+    exact: bytes
+
+
+def split_records(data: bytes) -> Planes:
+    """Return what `pack_records` packed, taken apart."""
+    index, lengths = _record_index(data)
+    return _split_planes(data, index, int(lengths.sum()))
+
+
+def split_sequences(data: bytes) -> Planes:
+    """Return what `pack_sequences` packed, taken apart."""
+    index, lengths = _sequence_index(data)
+    return _split_planes(data, index, int(lengths.sum()))
+
+
+def _record_index(data: bytes) -> tuple[int, Lengths]:
+    """Return where the index of packed records ends, and the lengths of their halves."""
+    start = 8 + 8 * data[2]
+    index = np.frombuffer(data, _RECORD, int.from_bytes(data[4:8], "little"), start)
+    return start + index.nbytes, index["length"].astype(np.int64)
+
+
+def _sequence_index(data: bytes) -> tuple[int, Lengths]:
+    """Return where the index of packed sequences ends, and the lengths of their halves, real ones last."""
+    index = np.frombuffer(data, _SEQUENCE, int.from_bytes(data[4:8], "little"), 8)
+    lengths = index["length"].astype(np.int64)
+    return 8 + index.nbytes, np.concatenate([lengths, lengths[index["has_real"].astype(bool)]])
+
+
+def _split_planes(data: bytes, index: int, count: int) -> Planes:
+    halves = np.frombuffer(data, "u1", 2 * count, index).reshape(count, 2)
+    return Planes(data[:index], halves[:, 0].tobytes(), halves[:, 1].tobytes(), data[index + 2 * count :])
+
+
+def join_planes(planes: Planes) -> bytes:
+    """Return packed records or sequences as they were before they were taken apart."""
+    halves = np.empty((len(planes.low), 2), "u1")
+    halves[:, 0] = np.frombuffer(planes.low, "u1")
+    halves[:, 1] = np.frombuffer(planes.high, "u1")
+    return b"".join((planes.index, halves.tobytes(), planes.exact))
+
+
 PEAK_BEFORE, PEAK_AFTER = 11, 5
 """Tokens around the maximum in a neuron's peak."""
 

@@ -1,0 +1,39 @@
+"""`manage.py load_sample`: the bundled sample of real neurons into the database. fixtures/README.md says what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from explanations.importing.importer import Importer
+from explanations.importing.subject import ImportRefusedError, prepare_model
+from explanations.management.commands.import_dataset import read_card
+from explanations.management.imports import BATCH, run_import
+from explanations.pipeline.sample_file import SampleFileError, read_sample
+
+SLUG = "smollm2-135m"
+
+
+class Command(BaseCommand):
+    help = "Load the bundled sample of real neurons. Loading it again changes only what differs."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        fixtures = settings.BASE_DIR / "fixtures"
+        parser.add_argument("--model", default=SLUG, metavar="SLUG", help=f"the model's address ({SLUG})")
+        parser.add_argument("--file", type=Path, default=fixtures / f"{SLUG}.parquet", help="another sample")
+        parser.add_argument("--card", type=Path, default=fixtures / f"{SLUG}.card.json", help="another sample's card")
+
+    def handle(self, **options: Any) -> None:
+        card = read_card(options["card"])
+        try:
+            total, batches = read_sample(Path(options["file"]), BATCH)
+            model, _ = prepare_model(options["model"], neurons=(), card=card)
+        except SampleFileError as error:
+            raise CommandError(str(error)) from None
+        except ImportRefusedError as error:
+            raise CommandError(f"model “{options['model']}”: {error}") from None
+        self.stdout.write(f"{model.name}: {total:,} neurons of the bundled sample")
+        run_import(self.stdout, Importer(model, card.explanations if card else None), batches, total)
