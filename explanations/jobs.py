@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import logging
+from collections import Counter
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,10 +21,12 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
-from explanations import tasks
+from explanations import store, tasks
 from explanations.leases import MAX_ATTEMPTS, lapsed
 from explanations.models import Explanation, Job, Neuron
 from explanations.pipeline.explainer import EXPLAINERS
+from explanations.pipeline.records import Kind
+from explanations.pipeline.run import check_excerpts
 from explanations.pipeline.simulator import SIMULATORS
 from explanations.pipeline.token_lookup import TOKEN_LOOKUP
 
@@ -42,6 +45,12 @@ class JobExists(Exception):  # noqa: N818  it is an answer more than an error
 
 
 # Asking
+
+
+def check_neuron(neuron: Neuron) -> None:
+    """Raise PipelineError where the neuron has too few excerpts to explain and score it. One query."""
+    kinds = Counter(record.kind for record in store.read_packed_records(neuron)[0])
+    check_excerpts(neuron.neuron_id, kinds[Kind.TOP], kinds[Kind.RANDOM])
 
 
 def request_job(

@@ -15,7 +15,7 @@ from django_tasks import TaskContext, task
 from explanations import leases, store
 from explanations.models import Job, Source
 from explanations.pipeline.explainer import EXPLAINERS, Explainer
-from explanations.pipeline.records import ScoredExplanation
+from explanations.pipeline.records import NeuronRecord, ScoredExplanation
 from explanations.pipeline.run import PipelineError, reexplain
 from explanations.pipeline.simulator import SIMULATORS
 
@@ -79,9 +79,7 @@ def compute(job: Job, reporter: Reporter) -> ScoredExplanation:
     if explainer is None or simulator is None:
         missing = f"explainer “{job.explainer}”" if explainer is None else f"simulator “{job.simulator}”"
         raise PipelineError(f"The worker does not have the {missing}.")
-    record = store.read_neuron_record(job.neuron)
-    if record is None:
-        raise PipelineError(f"Neuron {job.neuron.neuron_id} has no activation records, so there is nothing to explain.")
+    record = store.read_neuron_record(job.neuron) or NeuronRecord(job.neuron.neuron_id, top=(), random=())
     return reexplain(record, explainer, simulator, reporter.tell)
 
 

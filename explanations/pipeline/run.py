@@ -18,6 +18,7 @@ from explanations.pipeline.records import (
     Failure,
     Floats,
     Kind,
+    NeuronId,
     NeuronRecord,
     ScoredExplanation,
     SequenceSimulation,
@@ -52,7 +53,7 @@ def reexplain(
 
     PipelineError where the neuron has too few excerpts, cannot be explained, or no excerpt could be simulated.
     """
-    check_excerpts(record)
+    check_excerpts(record.neuron_id, len(record.top), len(record.random))
     train, valid = split_top(record, Split.TRAIN), split_records(record, Split.VALID)
     progress(f"explaining from {len(train)} train excerpts", 0, len(valid))
     try:
@@ -67,12 +68,13 @@ def reexplain(
     return ScoredExplanation(explained.text, run.score(), explainer.name, explainer.prompt_version)
 
 
-def check_excerpts(record: NeuronRecord) -> None:
+def check_excerpts(neuron_id: NeuronId, top: int, random: int) -> None:
     """Raise PipelineError where *train* and *valid* would not be complete: their scores could not be compared."""
-    top, random = len(record.top), len(record.random)
+    if top == random == 0:
+        raise PipelineError(f"Neuron {neuron_id} has no activation records, so there is nothing to explain.")
     if top < TOP_NEEDED or random < RANDOM_NEEDED:
         raise PipelineError(
-            f"Neuron {record.neuron_id} has {top} top and {random} random excerpts. Explaining and scoring it takes "
+            f"Neuron {neuron_id} has {top} top and {random} random excerpts. Explaining and scoring it takes at least "
             f"{TOP_NEEDED} top and {RANDOM_NEEDED} random ones."
         )
 
