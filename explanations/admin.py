@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 else:
     ModelAdmin, TabularInline = admin.ModelAdmin, admin.TabularInline
 
+admin.site.site_header = admin.site.site_title = "neuronviewer administration"
+
 
 class ReadOnlyAdmin(ModelAdmin):
     """Shows rows and changes none."""

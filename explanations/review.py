@@ -6,7 +6,6 @@ Locks are taken in one order, explanation before flags before neuron, so that tw
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from django.db import IntegrityError, transaction
@@ -39,6 +38,16 @@ def describe_state(flag: Flag, person: User) -> str:
     if flag.state == Flag.State.OPEN:
         return "open, claimed by nobody"
     return f"{flag.get_state_display()} by {who}"
+
+
+def describe_decision(decision: str, others: int) -> str:
+    """Return what a decision did to the explanation and to so many other flags of it."""
+    done = {
+        Flag.State.KEPT: "the explanation is kept.",
+        Flag.State.RETIRED: "the explanation is retired.",
+        Flag.State.REEXPLAINED: "the explanation is retired, and a new one is being made.",
+    }[Flag.State(decision)]
+    return f"{done} {others} other flag{'s' if others > 1 else ''} of it closed with it." if others else done
 
 
 # Filing
@@ -183,15 +192,3 @@ def _lock_flag(flag: Flag, person: User, seen: int) -> Flag:
 
 def _reread(flag: Flag) -> Flag:
     return Flag.objects.select_related("reviewer").get(pk=flag.pk)
-
-
-def closing_sentence(flags: Iterable[Flag], decision: str) -> str:
-    """Return what a decision did, in a sentence."""
-    first, *others = [flag.pk for flag in flags]
-    done = {
-        Flag.State.KEPT: "the explanation is kept",
-        Flag.State.RETIRED: "the explanation is retired",
-        Flag.State.REEXPLAINED: "the explanation is retired, and a new one is being made",
-    }[Flag.State(decision)]
-    tail = f" {len(others)} other flag{'s' if len(others) > 1 else ''} of it closed with it." if others else ""
-    return f"Flag {first} decided: {done}.{tail}"

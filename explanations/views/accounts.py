@@ -25,6 +25,9 @@ BACKEND = "django.contrib.auth.backends.ModelBackend"
 def sign_in(request: HtmxHttpRequest) -> HttpResponse:
     """Sign in with name and password, and go on to `next` where that is on this site."""
     onward = next_address(request, reverse("overview"))
+    if onward.startswith("/accounts/"):
+        # The header's link on this very page, or on that of a link that is used up then.
+        onward = reverse("overview")
     form = SignInForm(request, request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         login(request, form.get_user())

@@ -150,7 +150,7 @@ def claim(request: HtmxHttpRequest, pk: int) -> HttpResponse:
     except ReviewError as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, f"You have claimed flag {pk}: decide, or release it.")
+        messages.success(request, _with_link("You have claimed {}: decide, or release it.", flag))
     return _go_back(request, flag)
 
 
@@ -165,7 +165,7 @@ def release(request: HtmxHttpRequest, pk: int) -> HttpResponse:
     except ReviewError as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, f"Flag {pk} is released, and open for any reviewer.")
+        messages.success(request, _with_link("You have released {}: it is open for any reviewer.", flag))
     return _go_back(request, flag)
 
 
@@ -181,7 +181,8 @@ def decide(request: HtmxHttpRequest, pk: int) -> HttpResponse:
     except ReviewError as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, reviewing.closing_sentence(closed, form.cleaned_data["decision"]))
+        done = reviewing.describe_decision(form.cleaned_data["decision"], len(closed) - 1)
+        messages.success(request, _with_link(f"You have decided {{}}: {done}", flag))
     return _go_back(request, flag)
 
 
@@ -195,6 +196,11 @@ def _ask_again(request: HtmxHttpRequest, flag: Flag, person: User, form: Decisio
     context["next"] = next_address(request, flag.get_absolute_url())
     response = render_page(request, "flag_history", context, fragment="review_actions")
     return reswap(retarget(response, f"#actions-{flag.pk}"), "outerHTML") if wants_fragment(request) else response
+
+
+def _with_link(sentence: str, flag: Flag) -> str:
+    """Return a sentence of ours with a link to the flag: after a step the queue's filter may not show it any more."""
+    return format_html(sentence, format_html('<a href="{}">flag {}</a>', flag.get_absolute_url(), flag.pk))
 
 
 def _go_back(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:

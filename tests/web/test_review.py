@@ -66,6 +66,10 @@ def post(client: Client, flag: Flag, step: str, data: dict[str, Any] | None = No
     return response.content.decode()
 
 
+def link_to(flag: Flag) -> str:
+    return f'<a href="{flag.get_absolute_url()}">flag {flag.pk}</a>'
+
+
 def steps(flag: Flag) -> list[tuple[str, str]]:
     return [(e.action, e.actor.get_username() if e.actor else "") for e in flag.events.select_related("actor")]
 
@@ -260,7 +264,7 @@ def test_an_unknown_flag_is_not_found(reviewer: Client, step: str, pk: int) -> N
 
 def test_a_reviewer_claims_a_flag(reviewer: Client, world: World, flag: Flag) -> None:
     page = post(reviewer, flag, "claim", {"next": f"{QUEUE}?reason=too_broad"})
-    assert f"You have claimed flag {flag.pk}" in page
+    assert f"You have claimed {link_to(flag)}" in page
     assert "1 undecided flag for “too broad”." in page
     flag.refresh_from_db()
     assert (flag.state, flag.reviewer, flag.claimed_at is not None) == ("claimed", world.reviewer, True)
@@ -270,7 +274,7 @@ def test_a_reviewer_claims_a_flag(reviewer: Client, world: World, flag: Flag) ->
 def test_a_step_with_htmx_ends_on_the_fragment_with_its_message(reviewer: Client, flag: Flag) -> None:
     page = post(reviewer, flag, "claim", {"next": QUEUE}, headers=HTMX)
     assert page.lstrip().startswith('<section id="review"')
-    assert f"You have claimed flag {flag.pk}" in page
+    assert f"You have claimed {link_to(flag)}" in page
     assert f'action="/review/{flag.pk}/decide/"' in page
 
 
@@ -303,7 +307,7 @@ def test_a_claim_whose_account_is_gone_can_be_taken_over(reviewer: Client, world
 
 def test_the_claimer_releases_a_flag(reviewer: Client, world: World, flag: Flag) -> None:
     claim(flag, world.reviewer)
-    assert "is released" in post(reviewer, flag, "release", {"seen": seen(flag)})
+    assert "You have released" in post(reviewer, flag, "release", {"seen": seen(flag)})
     flag.refresh_from_db()
     assert (flag.state, flag.reviewer, flag.claimed_at) == ("open", None, None)
     assert steps(flag)[-1] == ("released", "reviewer")
@@ -362,7 +366,9 @@ def decision(flag: Flag, choice: str = "kept", **more: Any) -> dict[str, Any]:
 def test_keeping_closes_the_flag_alone(reviewer: Client, world: World, flag: Flag) -> None:
     other = file(world.explanation, world.explainer)
     claim(flag, world.reviewer)
-    assert f"Flag {flag.pk} decided: the explanation is kept." in post(reviewer, flag, "decide", decision(flag))
+    assert f"You have decided {link_to(flag)}: the explanation is kept." in post(
+        reviewer, flag, "decide", decision(flag)
+    )
     flag.refresh_from_db()
     other.refresh_from_db()
     world.neuron.refresh_from_db()
