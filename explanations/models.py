@@ -50,7 +50,7 @@ class SubjectModel(models.Model):
     license = models.TextField(blank=True, help_text="The licences of model, corpus and data.")
     is_synthetic = models.BooleanField(default=False, help_text="The data is made up; every page says so.")
     highlights = models.JSONField(default=list, blank=True, help_text="Interesting neurons: layer, neuron, label.")
-    statistics = models.JSONField(default=dict, blank=True, help_text="Counts and scores by layer: statistics.read_statistics.")
+    statistics = models.JSONField(default=dict, blank=True, help_text="Counts and scores, as statistics.py lays out.")
     statistics_at = models.DateTimeField(null=True, blank=True, help_text="When the statistics were computed.")
     created_at = models.DateTimeField(db_default=Now())
 

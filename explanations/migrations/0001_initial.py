@@ -183,7 +183,7 @@ class Migration(migrations.Migration):
                 ('license', models.TextField(blank=True, help_text='The licences of model, corpus and data.')),
                 ('is_synthetic', models.BooleanField(default=False, help_text='The data is made up; every page says so.')),
                 ('highlights', models.JSONField(blank=True, default=list, help_text='Interesting neurons: layer, neuron, label.')),
-                ('statistics', models.JSONField(blank=True, default=dict, help_text='Counts and scores by layer: statistics.read_statistics.')),
+                ('statistics', models.JSONField(blank=True, default=dict, help_text='Counts and scores, as statistics.py lays out.')),
                 ('statistics_at', models.DateTimeField(blank=True, help_text='When the statistics were computed.', null=True)),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
