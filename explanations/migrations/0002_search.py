@@ -37,16 +37,14 @@ SQLITE_TRIGGERS = {
 }
 
 # What PostgreSQL's parser would take for a part of something (an address, a tag, a path, a fraction) becomes a blank,
-# so that it sees bare words, as FTS5 does; accents go, as FTS5 drops them. Code points are named, since character
-# classes depend on the database's locale. 50,000 characters keep any text below a tsvector's limit of 1 MB.
+# so that it sees bare words, as FTS5 does; Latin letters lose their accents, as there. Code points are named, since
+# character classes depend on the database's locale. 50,000 characters keep any text below a tsvector's limit of 1 MB.
 _PUNCTUATION = (
     r"[\u0001-/:-@\[-`{-\u00a9\u00ab-\u00b1\u00b4\u00b6-\u00b8\u00bb\u00bf\u00d7\u00f7"
     r"\u2000-\u206f\u2190-\u2bff\u3000-\u3004\u3008-\u3020\u3030]+"
 )
-POSTGRES_WORDS = (
-    rf"regexp_replace(regexp_replace(normalize(left(text, 50000), NFD), '[\u0300-\u036f]+', '', 'g'),"
-    rf" '{_PUNCTUATION}', ' ', 'g')"
-)
+_BARE = r"regexp_replace(normalize(left(text, 50000), NFD), '([A-Za-z])[\u0300-\u036f]+', '\1', 'g')"
+POSTGRES_WORDS = f"regexp_replace(normalize({_BARE}, NFC), '{_PUNCTUATION}', ' ', 'g')"
 POSTGRES_COLUMNS = {"search_stems": "neuronviewer_stems", "search_words": "simple"}
 
 
