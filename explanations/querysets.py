@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-    from explanations.models import Explanation, Flag, Job, Neuron
+    from explanations.models import Explanation, Flag, Job, Neuron  # noqa: F401  named in the classes' parameters
     from explanations.pipeline.records import NeuronId
     from explanations.search import Criteria
 

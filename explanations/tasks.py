@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import OperationalError, connection, transaction
 from django_tasks import TaskContext, task
 
 from explanations import leases, store
@@ -64,7 +64,8 @@ def _run_claimed(job: Job, owner: str) -> str:
     except PipelineError as error:
         leases.fail(job.pk, owner, str(error))
         return "failed"
-    except leases.LeaseLost:
+    except (leases.LeaseLost, OperationalError):
+        # A database that is away or locked cannot be told; the lease lapses, and the job is tried again.
         raise
     except Exception as error:
         logger.exception("Job %d failed", job.pk)
@@ -125,12 +126,15 @@ class Reporter:
             raise Released
 
     def renew(self, **progress: object) -> None:
-        """Renew the lease and note what the database answers."""
+        """Renew the lease and note what the database answers, if it does: the lease covers three attempts."""
         try:
             if leases.renew(self.job_id, self.owner, **progress).cancel_requested:
                 self.cancelled.set()
         except leases.LeaseLost:
             self.lost.set()
+        except OperationalError:
+            logger.warning("Job %d: the lease could not be renewed; trying again", self.job_id, exc_info=True)
+            connection.close()
 
 
 @contextmanager
@@ -149,11 +153,6 @@ def heartbeat(reporter: Reporter) -> Iterator[None]:
 def _beat(reporter: Reporter, over: threading.Event) -> None:
     try:
         while not over.wait(settings.JOB_LEASE_SECONDS / 3) and not reporter.lost.is_set():
-            try:
-                reporter.renew()
-            except DatabaseError:
-                # A busy or restarting database: the next beat tries again, and the lease covers three.
-                logger.warning("Job %d: the lease could not be renewed", reporter.job_id, exc_info=True)
-                connection.close()
+            reporter.renew()
     finally:
         connection.close()

@@ -45,4 +45,6 @@ def published(case: dict[str, Any]) -> Published:
     )
 
 
-PUBLISHED = [published(case) for case in json.loads((Path(__file__).parent / "published" / "token_lookup.json").read_text())]
+PUBLISHED = [
+    published(case) for case in json.loads((Path(__file__).parent / "published" / "token_lookup.json").read_text())
+]

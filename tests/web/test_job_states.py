@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.utils import timezone
 from django_tasks import TaskContext
 from django_tasks_db.models import DBTaskResult
@@ -296,6 +296,39 @@ def test_an_error_of_the_program_is_logged_but_not_shown(
     job.refresh_from_db()
     assert job.error == "An error of the program (RuntimeError). The worker's log says more."
     assert "the secret path /root" in caplog.text
+
+
+def test_a_database_that_is_away_for_a_moment_costs_no_job(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [OperationalError("database is locked")]
+    real = leases.renew
+
+    def renew(*arguments: Any, **progress: Any) -> leases.Renewal:
+        if answers:
+            raise answers.pop()
+        return real(*arguments, **progress)
+
+    monkeypatch.setattr(leases, "renew", renew)
+    # The test's transaction lives in this connection.
+    monkeypatch.setattr(tasks.connection, "close", lambda: None)
+    assert run(job) == "done"
+    assert answers == []
+
+
+def test_a_result_that_the_database_does_not_take_is_tried_again(
+    job: Job, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    def locked(*_arguments: object, **_values: object) -> None:
+        raise OperationalError("database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "save_explanation", locked)
+        with pytest.raises(OperationalError):
+            run(job)
+    job.refresh_from_db()
+    assert (job.state, job.error) == ("running", "")
+    lapse(job)
+    jobs.requeue_lapsed()
+    assert run(job) == "done"
 
 
 def test_a_worker_that_stops_gives_its_job_back_uncounted(job: Job, django_capture_on_commit_callbacks: Any) -> None:

@@ -179,8 +179,8 @@ def test_a_neuron_that_is_not_there_is_not_found(signed_in: Client, place: str) 
 
 
 def test_the_form_takes_few_queries(signed_in: Client, django_assert_num_queries: Any) -> None:
-    # Session, person, two of permissions, neuron, records, explanations, unfinished jobs.
-    with django_assert_num_queries(9):
+    # Session, person, their permissions and their groups', neuron, records, explanations, unfinished jobs.
+    with django_assert_num_queries(8):
         signed_in.get(FORM_URL)
 
 
