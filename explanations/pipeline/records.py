@@ -241,7 +241,7 @@ def shade(value: float, maximum: float) -> str:
 
 def maximum_of(records: Sequence[ActivationRecord]) -> float:
     """Return the highest activation over `records`, at least 0: what `normalise` divides by."""
-    return max((float(r.activations.max()) for r in records if len(r.activations)), default=0.0)
+    return max([0.0, *(float(r.activations.max()) for r in records if len(r.activations))])
 
 
 _TOP_OFFSET = {Split.TRAIN: 0, Split.CALIBRATION: 1, Split.VALID: 2, Split.TEST: 3}
