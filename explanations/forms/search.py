@@ -75,7 +75,7 @@ class SearchForm(forms.Form):
     sort = forms.ChoiceField(
         label="Order",
         required=False,
-        choices=[("", "best match or score"), *SORTS.items()],
+        choices=[("", "best first"), *SORTS.items()],
         error_messages={"invalid_choice": "There is no order “%(value)s”."},
     )
 
@@ -152,8 +152,12 @@ class SearchForm(forms.Form):
         )
 
     @property
-    def filters(self) -> Iterable[forms.BoundField]:
-        return [self[name] for name in self.fields if name != "q"]
+    def typed(self) -> Iterable[forms.BoundField]:
+        return [self["layer"], self["min_score"], self["max_score"]]
+
+    @property
+    def chosen(self) -> Iterable[forms.BoundField]:
+        return [self["model"], self["source"], self["state"], self["sort"]]
 
     def describe(self) -> str:
         """Return the filters and the order in words, to follow what the words match."""
