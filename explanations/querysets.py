@@ -128,7 +128,7 @@ class ExplanationQuerySet(models.QuerySet["Explanation"]):
 
 
 def review_states(reviewer: User) -> dict[str, Q]:
-    """Return what the review queue's states mean to this reviewer, in the order of the page."""
+    """Return what the review queue's states mean to this reviewer."""
     undecided = ["open", "claimed"]
     return {
         "undecided": Q(state__in=undecided),
@@ -158,10 +158,13 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         return self.filter(review_states(reviewer)[state])
 
     def count_states(self, reviewer: User) -> dict[str, int]:
-        """Return the number of flags in each state of the review queue. One query."""
-        return self.aggregate(
-            **{state: Count("pk", filter=Q(pk__isnull=False) & q) for state, q in review_states(reviewer).items()}
-        )
+        """Return the number of flags in each state of the review queue. Two queries, the first from an index alone."""
+        found = dict(self.order_by().values_list("state").annotate(Count("pk")))
+        counts = {state: found.get(state, 0) for state in ("open", "claimed", "kept", "retired", "reexplained")}
+        undecided = counts["open"] + counts["claimed"]
+        every = sum(counts.values())
+        mine = self.in_state("mine", reviewer).count()
+        return {**counts, "undecided": undecided, "mine": mine, "decided": every - undecided, "all": every}
 
     def for_review(self) -> FlagQuerySet:
         """Return flags with all that the queue shows of them.
