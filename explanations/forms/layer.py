@@ -12,16 +12,16 @@ from explanations.querysets import NeuronQuerySet
 ORDERS = {
     "index": (Order(None, "index", descending=False), "by index"),
     "-index": (Order(None, "index"), "by index, last first"),
-    "-score": (Order("headline_score", "index"), "best score first"),
-    "score": (Order("headline_score", "index", descending=False), "lowest score first"),
-    "-max": (Order("max_activation", "index"), "largest maximum activation first"),
-    "max": (Order("max_activation", "index", descending=False), "smallest maximum activation first"),
-    "-kurtosis": (Order("kurtosis", "index"), "highest kurtosis first"),
-    "kurtosis": (Order("kurtosis", "index", descending=False), "lowest kurtosis first"),
-    "-flags": (Order("open_flag_count", "index", nullable=False), "most open flags first"),
-    "flags": (Order("open_flag_count", "index", descending=False, nullable=False), "fewest open flags first"),
+    "score": (Order("headline_score", "index"), "best score first"),
+    "-score": (Order("headline_score", "index", descending=False), "lowest score first"),
+    "max": (Order("max_activation", "index"), "largest maximum activation first"),
+    "-max": (Order("max_activation", "index", descending=False), "smallest maximum activation first"),
+    "kurtosis": (Order("kurtosis", "index"), "highest kurtosis first"),
+    "-kurtosis": (Order("kurtosis", "index", descending=False), "lowest kurtosis first"),
+    "flags": (Order("open_flag_count", "index", nullable=False), "most open flags first"),
+    "-flags": (Order("open_flag_count", "index", descending=False, nullable=False), "fewest open flags first"),
 }
-"""What `sort` may be, the rows' order, and the order in words. Each is served by an index of Neuron."""
+"""What `sort` may be, the rows' order, and the order in words; a minus turns an order round. Each has its index."""
 
 DEFAULT_SORT = "index"
 

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET
 from django_htmx.http import push_url
 
 from explanations import store
-from explanations.forms.layer import LayerForm
+from explanations.forms.layer import ORDERS, LayerForm
 from explanations.http import HtmxHttpRequest, render_page, wants_fragment
 from explanations.models import Neuron
 from explanations.paging import paginate
@@ -86,9 +86,8 @@ def _columns(form: LayerForm, asked: QueryDict) -> dict[str, Column]:
 
 def _column(name: str, label: str, sort: str, kept: dict[str, str]) -> Column:
     """Return a column whose link orders by it: numbers of neurons from the first, all others from the highest."""
-    other_way = {name: f"-{name}", f"-{name}": name}
-    following = other_way.get(sort, name if name == "index" else f"-{name}")
-    direction = {name: "ascending", f"-{name}": "descending"}.get(sort, "")
+    following = f"-{name}" if sort == name else name
+    direction = "" if sort.lstrip("-") != name else "descending" if ORDERS[sort][0].descending else "ascending"
     return Column(label, _query({**kept, "sort": following}), direction, is_number=name != "index")
 
 

@@ -80,7 +80,7 @@ def ranked(field: str, down: bool) -> list[int]:
 def test_it_is_ordered_both_ways_over_all_pages(
     client: Client, big: SubjectModel, sort: str, field: str, down: bool
 ) -> None:
-    pages = follow(client, f"?sort={'-' if down else ''}{sort}")
+    pages = follow(client, f"?sort={'' if down else '-'}{sort}")
     assert [len(page) for page in pages] == [50, 50, 20]
     assert [index for page in pages for index in page] == ranked(field, down)
 
@@ -92,7 +92,7 @@ def test_it_is_ordered_by_index_unless_told(client: Client, big: SubjectModel) -
 
 
 def test_previous_leads_back_over_the_same_pages(client: Client, big: SubjectModel) -> None:
-    query, pages = "?sort=-score", []
+    query, pages = "?sort=score", []
     page = get(client, query)
     while link := re.search(rf'rel="next" href="{LAYER}(\?[^"]*)"', page):
         query = link[1].replace("&amp;", "&")
@@ -156,7 +156,7 @@ def test_it_is_filtered_and_says_how(
         ("page=nonsense", "This page address is damaged"),
         ("page=after:1e999:3", "This page address is damaged"),
         ("page=after:999999", "There is nothing on that page any more"),
-        ("sort=-flags&page=after:-:3", "This page address is damaged"),
+        ("sort=flags&page=after:-:3", "This page address is damaged"),
     ],
 )
 def test_bad_input_is_named_and_left_out(client: Client, big: SubjectModel, query: str, answer: str) -> None:
@@ -195,24 +195,24 @@ def test_hostile_text_is_escaped(client: Client, world: World) -> None:
 
 
 def test_htmx_gets_the_results_alone_and_a_clean_address(client: Client, big: SubjectModel) -> None:
-    response = client.get(LAYER + "?text=group+1&min_score=&max_score=&sort=-score", headers=HTMX)
+    response = client.get(LAYER + "?text=group+1&min_score=&max_score=&sort=score", headers=HTMX)
     fragment = response.content.decode()
     assert fragment.lstrip().startswith('<section id="results"')
     assert "<html" not in fragment
-    assert response.headers["HX-Push-Url"] == LAYER + "?text=group+1&sort=-score"
+    assert response.headers["HX-Push-Url"] == LAYER + "?text=group+1&sort=score"
     assert "HX-Request" in response.headers["Vary"]
-    whole = get(client, "?text=group+1&sort=-score", **HTMX, **{"HX-History-Restore-Request": "true"})
+    whole = get(client, "?text=group+1&sort=score", **HTMX, **{"HX-History-Restore-Request": "true"})
     assert "<html" in whole
 
 
 def test_headers_say_the_order_and_turn_it_round_and_drop_the_page(client: Client, big: SubjectModel) -> None:
-    page = get(client, "?sort=-score&text=group&page=after:0.5:3")
-    assert '<th scope="col" aria-sort="descending" class="number"><a href="?text=group&amp;sort=score"' in page
-    assert '<a href="?text=group&amp;sort=-kurtosis"' in page
+    page = get(client, "?sort=score&text=group&page=after:0.5:3")
+    assert '<th scope="col" aria-sort="descending" class="number"><a href="?text=group&amp;sort=-score"' in page
+    assert '<a href="?text=group&amp;sort=kurtosis"' in page
     assert '<a href="?text=group&amp;sort=index"' in page
     form = page.split('<form class="filters"')[1].split("</form>")[0]
     assert 'name="page"' not in form
-    assert '<option value="-score" selected>' in form
+    assert '<option value="score" selected>' in form
 
 
 def test_layers_lead_to_their_neighbours(client: Client, big: SubjectModel) -> None:
@@ -245,7 +245,7 @@ def test_an_unknown_layer_gives_a_page_that_says_so(
 
 @pytest.mark.parametrize(
     ("query", "count"),
-    [("", 3), ("?sort=-score", 3), ("?sort=-score&page=after:0.05:57", 4), ("?text=group&flagged=on", 3)],
+    [("", 3), ("?sort=score", 3), ("?sort=score&page=after:0.05:57", 4), ("?text=group&flagged=on", 3)],
 )
 def test_a_page_costs_four_queries_at_most(
     client: Client, big: SubjectModel, django_assert_num_queries: Any, query: str, count: int
@@ -257,11 +257,11 @@ def test_a_page_costs_four_queries_at_most(
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        ("?sort=-score&min_score=0.2", "neuron_by_score"),
-        ("?sort=score&page=after:0.5:3", "neuron_by_score"),
-        ("?sort=max&text=group", "neuron_by_max"),
-        ("?sort=-kurtosis", "neuron_by_kurtosis"),
-        ("?sort=-flags&flagged=on", "neuron_by_flags"),
+        ("?sort=score&min_score=0.2", "neuron_by_score"),
+        ("?sort=-score&page=after:0.5:3", "neuron_by_score"),
+        ("?sort=-max&text=group", "neuron_by_max"),
+        ("?sort=kurtosis", "neuron_by_kurtosis"),
+        ("?sort=flags&flagged=on", "neuron_by_flags"),
     ],
 )
 def test_an_index_orders_the_rows(client: Client, big: SubjectModel, query: str, index: str) -> None:

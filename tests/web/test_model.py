@@ -35,7 +35,7 @@ def test_it_lists_every_layer(client: Client, world: World) -> None:
     page = client.get("/tiny/").content.decode()
     assert page.count('<a href="/tiny/layers/0/">0</a>') == 2, "in the table of layers and in the chart's"
     assert '<td class="number">4 <span class="muted">of 4</span></td>' in page
-    assert '<a href="/tiny/layers/1/?sort=-score">0.90</a>' in page
+    assert '<a href="/tiny/layers/1/?sort=score">0.90</a>' in page
 
 
 def test_it_shows_the_command_that_brings_missing_layers(client: Client, world: World) -> None:
