@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from django.urls import path
+from django.views.generic import RedirectView
 
+from explanations import api, api_docs
 from explanations.views import accounts, jobs, layer, model, neuron, overview, review, search
 
 NEURON = "<str:slug>/layers/<int:layer>/neurons/<int:index>/"
@@ -25,6 +27,10 @@ urlpatterns = [
     path("accounts/sign-in/", accounts.sign_in, name="sign_in"),
     path("accounts/sign-out/", accounts.sign_out, name="sign_out"),
     path("accounts/link/<str:uid>/<str:token>/", accounts.sign_in_link, name="sign_in_link"),
+    path("api/", RedirectView.as_view(pattern_name="api_docs")),
+    path("api/docs", api_docs.docs, name="api_docs"),
+    path("api/", api.urls()),
+    path("api/<path:rest>", api.unknown),
     path("<str:slug>/", model.model, name="model"),
     path("<str:slug>/layers/<int:layer>/", layer.layer, name="layer"),
     path(NEURON, neuron.neuron, name="neuron"),
