@@ -1,0 +1,131 @@
+"""Records to rows and back, for what is made on this site."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from explanations import store
+from explanations.models import ActivationSet, Excerpt, Explanation, Flag, Neuron, Source
+from explanations.pipeline import packing
+from explanations.pipeline.records import NeuronId, ScoredExplanation
+from tests.world import World, add_neuron, make_record, make_simulation
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"), [("plain é 😀", "plain é 😀"), ("a\0b", "a\u2400b"), ("\ud800 half", "? half"), ("", "")]
+)
+def test_text_is_made_storable(text: str, stored: str) -> None:
+    assert store.storable_text(text) == stored
+
+
+def test_a_record_reads_back(world: World) -> None:
+    stored = store.read_neuron_record(world.neuron)
+    expected = make_record(NeuronId(0, 0))
+    assert stored is not None
+    assert [(kind, r.tokens) for kind, r in stored.labelled()] == [(kind, r.tokens) for kind, r in expected.labelled()]
+    for (_, kept), (_, given) in zip(stored.labelled(), expected.labelled(), strict=True):
+        assert np.array_equal(kept.activations, given.activations)
+    assert (stored.mean, stored.quantile_boundaries) == (expected.mean, expected.quantile_boundaries)
+
+
+def test_hostile_tokens_read_back(world: World) -> None:
+    stored = store.read_neuron_record(world.hostile)
+    assert stored is not None
+    assert {"\0", "\ud800", "", "</span>"} <= {token for _, r in stored.labelled() for token in r.tokens}
+
+
+def test_a_neuron_without_activations_has_no_record(world: World) -> None:
+    ActivationSet.objects.filter(pk=world.neuron.pk).delete()
+    assert store.read_neuron_record(world.neuron) is None
+
+
+def test_a_missing_excerpt_is_an_error_and_not_an_empty_text(world: World) -> None:
+    Excerpt.objects.all().delete()
+    with pytest.raises(KeyError):
+        store.read_neuron_record(world.neuron)
+
+
+def test_reading_a_record_costs_two_queries(world: World, django_assert_num_queries: object) -> None:
+    with django_assert_num_queries(2):  # type: ignore[operator]
+        store.read_neuron_record(world.neuron)
+
+
+def test_a_saved_explanation_has_its_score_and_simulation(world: World) -> None:
+    record = store.read_neuron_record(world.neuron)
+    assert record is not None
+    given = make_simulation(record, 0.8, "toy")
+    row = store.save_explanation(
+        neuron=world.neuron, scored=ScoredExplanation("new", given, explainer="me"), source=Source.HUMAN
+    )
+    simulation = row.simulations.get()
+    assert (row.score, row.simulator, row.explainer, simulation.excerpt_count) == (0.8, "toy", "me", 10)
+    world.neuron.refresh_from_db()
+    assert world.neuron.headline == row
+    sequences = packing.unpack_sequences(simulation.data)
+    assert all(s.real is None for s in sequences)
+    packed, _ = store.read_packed_records(world.neuron)
+    joined = store.join_simulation(
+        simulation, sequences, packed, store.read_tokens(world.model.pk, [s.key for s in sequences])
+    )
+    for kept, sequence in zip(joined.sequences, given.sequences, strict=True):
+        assert (kept.tokens, kept.kind, kept.scores) == (sequence.tokens, sequence.kind, sequence.scores)
+        assert np.array_equal(kept.real, sequence.real)
+        assert np.array_equal(kept.simulated, sequence.simulated)
+
+
+def test_simulated_excerpts_that_are_no_records_are_stored_too(world: World) -> None:
+    foreign = make_simulation(make_record(NeuronId(1, 3), ["un", "seen"]), 0.1, "toy")
+    row = store.save_explanation(
+        neuron=world.neuron, scored=ScoredExplanation("elsewhere", foreign), source=Source.MODEL
+    )
+    sequences = packing.unpack_sequences(row.simulations.get().data)
+    tokens = store.read_tokens(world.model.pk, [s.key for s in sequences])
+    assert [tokens[s.key] for s in sequences] == [s.tokens for s in foreign.sequences]
+    for kept, given in zip(sequences, foreign.sequences, strict=True):
+        assert kept.real is not None
+        assert np.array_equal(kept.real, given.real)
+
+
+@pytest.mark.parametrize(
+    ("explanations", "chosen"),
+    [
+        ([("published", 0.1), ("model", 0.5)], 1),
+        ([("published", None), ("model", -0.5)], 1),
+        ([("baseline", 0.9), ("published", 0.1)], 1),
+        ([("baseline", 0.9), ("published", None)], 1),
+        ([("baseline", 0.9)], 0),
+        ([("published", 0.5), ("human", 0.5)], 0),
+        ([("published", 0.0), ("human", None)], 0),
+        ([], None),
+    ],
+)
+def test_the_headline(explanations: list[tuple[str, float | None]], chosen: int | None) -> None:
+    rows = [Explanation(pk=pk, source=source, score=score) for pk, (source, score) in enumerate(explanations)]
+    headline = store.choose_headline(rows)
+    assert (None if headline is None else headline.pk) == chosen
+
+
+def test_a_retired_explanation_is_no_headline() -> None:
+    retired = Explanation(pk=1, source="human", score=0.9, state=Explanation.State.RETIRED)
+    assert store.choose_headline([retired]) is None
+
+
+def test_refreshing_counts_explanations_and_flags(world: World) -> None:
+    Flag.objects.create(explanation=world.explanation, reporter=world.reader, reason=Flag.Reason.VAGUE)
+    Explanation.objects.filter(pk=world.explanation.pk).update(state=Explanation.State.RETIRED)
+    store.refresh_headlines([world.neuron.pk])
+    world.neuron.refresh_from_db()
+    assert (world.neuron.headline, world.neuron.explanation_count, world.neuron.open_flag_count) == (
+        world.baseline,
+        1,
+        1,
+    )
+
+
+def test_a_peak_is_packed_and_read_back(world: World) -> None:
+    row = Neuron.objects.get(pk=add_neuron(world.model, 1, 2).pk)
+    peak = store.unpack_peak(row.peak)
+    best = make_record(NeuronId(1, 2)).top[0]
+    assert max(level for _, level in peak) == 10
+    assert peak[[level for _, level in peak].index(10)][0] == best.tokens[int(np.argmax(best.activations))]
