@@ -16,8 +16,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from explanations.management.commands.load_sample import SLUG
+from explanations.management.imports import BATCH
 from explanations.management.processes import Processes
 from explanations.management.static_files import collect_changed_static_files
+from explanations.models import SubjectModel
+from explanations.pipeline.sample_file import read_sample
 from explanations.sign_in_links import make_link
 
 HOST = "127.0.0.1"
@@ -63,7 +67,8 @@ class Command(BaseCommand):
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             self.say("Making its tables ...")
             call_command("migrate", interactive=False, verbosity=0)
-        call_command("load_sample", stdout=self.stdout)
+        if not is_sample_loaded():
+            call_command("load_sample", stdout=self.stdout)
         if collect_changed_static_files():
             self.say("Static files collected.")
 
@@ -113,6 +118,17 @@ def describe_database() -> str:
     if connection.vendor == "sqlite":
         return f"SQLite, {config['NAME']}"
     return f"PostgreSQL, {config['NAME']} at {config['HOST'] or 'the local socket'}:{config['PORT'] or 5432}"
+
+
+def is_sample_loaded() -> bool:
+    """Return whether all of the sample is there, counted, and from the file that lies here now. Two queries."""
+    file = settings.BASE_DIR / "fixtures" / f"{SLUG}.parquet"
+    model = SubjectModel.objects.filter(slug=SLUG).first()
+    if model is None or model.statistics_at is None or model.statistics_at.timestamp() < file.stat().st_mtime:
+        return False
+    # Loading that was broken off is counted too.
+    total, _ = read_sample(file, BATCH)
+    return model.neurons.count() >= total
 
 
 def demo_user() -> User:
