@@ -12,7 +12,6 @@ import json
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import repeat
 
 import numpy as np
 from django.utils.safestring import SafeString, mark_safe
@@ -87,7 +86,7 @@ def scale_of(values: Iterable[Floats]) -> float:
 
 def signed_shades(values: Floats, maximum: float) -> np.ndarray:
     """Return shades as integers [same shape]: 0 for zero, k + 1 for "p{k}", -(k + 1) for "n{k}" of `records.shade`."""
-    values = np.nan_to_num(np.asarray(values, dtype=np.float64))
+    values = np.asarray(values, dtype=np.float64)
     if not maximum > 0:
         return np.zeros(values.shape, dtype=np.int64)
     levels = np.minimum(np.floor(np.abs(values) / maximum * LEVELS), LEVELS).astype(np.int64) + 1
@@ -100,20 +99,30 @@ def _names(positive: str, negative: str) -> list[str]:
     return ["", *(f"{positive}{k}" for k in levels), *(f"{negative}{k}" for k in reversed(levels))]
 
 
+def _open_with(*names: str) -> str:
+    classes = " ".join(filter(None, names))
+    return f'<b class="{classes}"' if classes else "<b"
+
+
 _SHADE_NAMES = _names("p", "n")
 _OPEN = [f"<b class={name}" if name else "<b" for name in _SHADE_NAMES]
+_SHADES = [*range(LEVELS + 2), *range(-LEVELS - 1, 0)]
 _OPEN_PAIR = {
-    (real, simulated, differs): '<b class="{}"'.format(" ".join(filter(None, [r, s, "d" if differs else ""])))
-    for real, r in zip([*range(12), *range(-11, 0)], _SHADE_NAMES, strict=True)
-    for simulated, s in zip([*range(12), *range(-11, 0)], _names("s", "t"), strict=True)
+    (real, simulated, differs): _open_with(real_name, simulated_name, "d" if differs else "")
+    for real, real_name in zip(_SHADES, _SHADE_NAMES, strict=True)
+    for simulated, simulated_name in zip(_SHADES, _names("s", "t"), strict=True)
     for differs in (False, True)
 }
 
 
 def shaded(tokens: Sequence[str], values: Floats, maximum: float) -> SafeString:
     """Return tokens as elements, each shaded by its value relative to `maximum`."""
-    opens = map(_OPEN.__getitem__, signed_shades(values, maximum).tolist())
-    return _joined(opens, tokens)
+    return _joined(shaded_each(tokens, values, maximum))
+
+
+def shaded_each(tokens: Sequence[str], values: Floats, maximum: float) -> list[str]:
+    """Return what `shaded` does, token by token."""
+    return _elements(map(_OPEN.__getitem__, signed_shades(values, maximum).tolist()), tokens)
 
 
 def overlaid(
@@ -126,24 +135,22 @@ def overlaid(
     shades = signed_shades(real, real_maximum), signed_shades(simulated, simulated_maximum)
     apart = np.abs(np.maximum(shades[0] - 1, 0) - np.maximum(shades[1] - 1, 0)) >= DIFFERS
     keys = zip(shades[0].tolist(), shades[1].tolist(), apart.tolist(), strict=True)
-    return _joined(map(_OPEN_PAIR.__getitem__, keys), tokens)
+    return _joined(_elements(map(_OPEN_PAIR.__getitem__, keys), tokens))
 
 
 def shaded_by_level(pairs: Iterable[tuple[str, int]]) -> SafeString:
     """Return (token, level 0 to 10) pairs as elements; level 0 has no shade."""
     pairs = list(pairs)
     opens = (_OPEN[level + 1] if level else _OPEN[0] for _, level in pairs)
-    return _joined(opens, [token for token, _ in pairs])
+    return _joined(_elements(opens, [token for token, _ in pairs]))
 
 
-def unshaded(tokens: Sequence[str]) -> SafeString:
-    """Return tokens as elements without a shade."""
-    return _joined(repeat(_OPEN[0]), tokens)
+def _elements(opens: Iterable[str], tokens: Sequence[str]) -> list[str]:
+    return [start + rest for start, rest in zip(opens, map(_rest_of_element, tokens), strict=True)]
 
 
-def _joined(opens: Iterable[str], tokens: Sequence[str]) -> SafeString:
-    parts = [start + rest for start, rest in zip(opens, map(_rest_of_element, tokens), strict=False)]
-    return mark_safe("".join(parts))  # noqa: S308  every token was escaped in _rest_of_element
+def _joined(elements: Iterable[str]) -> SafeString:
+    return mark_safe("".join(elements))  # noqa: S308  every token was escaped in _rest_of_element
 
 
 def written_values(values: Floats) -> str:

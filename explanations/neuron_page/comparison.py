@@ -94,7 +94,7 @@ def simulated_keys(sequences: Iterable[PackedSequence]) -> set[int]:
 
 
 def read_sequences(row: Simulation | None) -> list[PackedSequence]:
-    """Return a simulation's excerpts; none where there is no simulation. Costs a query where `data` was deferred."""
+    """Return a simulation's excerpts; none where there is no simulation."""
     return [] if row is None else packing.unpack_sequences(row.data)
 
 

@@ -15,7 +15,7 @@ class ListedExplanation:
 
     row: Explanation
     newest: Simulation | None
-    """its newest simulation, without its data"""
+    """its newest simulation"""
     earlier: Sequence[Simulation]
     flags: Sequence[Flag]
     """those that wait for a decision"""
@@ -28,15 +28,17 @@ class ListedExplanation:
 
 
 def list_explanations(neuron: Neuron) -> list[ListedExplanation]:
-    """Return all of a neuron's explanations: headline, current by score, retired. Three queries."""
+    """Return all of a neuron's explanations: headline, current by score, retired. Two queries, and one for flags."""
     rows = {e.pk: e for e in Explanation.objects.filter(neuron=neuron).select_related("author")}
     if not rows:
         return []
     simulations: dict[int, list[Simulation]] = {pk: [] for pk in rows}
-    for simulation in Simulation.objects.filter(explanation__neuron=neuron).defer("data").order_by("-id"):
+    for simulation in Simulation.objects.filter(explanation__neuron=neuron).order_by("-id"):
         simulations[simulation.explanation_id].append(simulation)
     flags: dict[int, list[Flag]] = {pk: [] for pk in rows}
-    for flag in Flag.objects.undecided().filter(explanation__neuron=neuron).order_by("id"):
+    # The neuron counts its open flags: mostly there is nothing to ask for.
+    undecided = Flag.objects.undecided().filter(explanation__neuron=neuron).order_by("id")
+    for flag in undecided if neuron.open_flag_count else ():
         flags[flag.explanation_id].append(flag)
     headline = rows.get(neuron.headline_id or 0)
     listed = [

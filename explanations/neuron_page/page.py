@@ -62,7 +62,9 @@ class NeuronPage:
 def find_neuron(slug: str, neuron_id: NeuronId) -> Neuron | None:
     """Return a neuron with its model, packed data and neighbours' indices; None where it is not there. One query."""
     neurons = Neuron.objects.filter(model__slug=slug, layer=neuron_id.layer, index=neuron_id.index)
-    return neurons.with_neighbours().select_related("model", "activation_set", "related_set").first()
+    # Without the model's statistics: a long JSON that this page does not show.
+    neurons = neurons.select_related("model", "activation_set", "related_set").defer("model__statistics", "peak")
+    return neurons.with_neighbours().first()
 
 
 def find_neighbours(model: SubjectModel, neuron_id: NeuronId) -> tuple[int | None, int | None]:
@@ -73,7 +75,7 @@ def find_neighbours(model: SubjectModel, neuron_id: NeuronId) -> tuple[int | Non
 
 
 def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
-    """Return the whole page. Eight queries beside `find_neuron`, for any number of explanations and excerpts."""
+    """Return the whole page. At most six queries, for any number of explanations and excerpts."""
     recorded = excerpts.read_recorded(neuron)
     groups = excerpts.groups_of(recorded)
     group, state = excerpts.choose_group(groups, state)
@@ -119,7 +121,7 @@ def build_excerpts_part(neuron: Neuron, state: PageState) -> ExcerptsPart:
 
 
 def _read_shown(shown: ListedExplanation | None) -> tuple[Simulation | None, list[PackedSequence]]:
-    """Return the newest simulation of the explanation that is shown, with its excerpts. One query, for its data."""
+    """Return the newest simulation of the explanation that is shown, with its excerpts."""
     row = shown.newest if shown else None
     return row, comparison.read_sequences(row)
 
