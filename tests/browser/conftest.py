@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.chromium import Browser, missing_browser, open_chromium
-from tests.browser.site import Site, fresh_database, run_site
+from tests.site import Site, fresh_database, run_site
 
 
 @pytest.fixture(scope="session")

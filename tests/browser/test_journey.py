@@ -10,7 +10,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
 from tests.browser.chromium import Browser
-from tests.browser.site import PASSWORD, Site
+from tests.site import PASSWORD, Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

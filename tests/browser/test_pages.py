@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.browser.chromium import Browser
-from tests.browser.site import PASSWORD
+from tests.site import PASSWORD
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
