@@ -75,7 +75,7 @@ class NeuronAdmin(ReadOnlyAdmin):
         if place is None:
             return queryset.none(), False
         slug, layer, index = place.groups()
-        models = SubjectModel.objects.filter(slug=slug) if slug else SubjectModel.objects.all()
+        models = SubjectModel.objects.named(slug) if slug else SubjectModel.objects.all()
         return queryset.filter(model__in=models, layer=int(layer), index=int(index)), False
 
 

@@ -54,6 +54,8 @@ class SubjectModel(models.Model):
     statistics_at = models.DateTimeField(null=True, blank=True, help_text="When the statistics were computed.")
     created_at = models.DateTimeField(db_default=Now())
 
+    objects = querysets.SubjectModelQuerySet.as_manager()
+
     class Meta:
         ordering: ClassVar = ["slug"]
         constraints: ClassVar = [

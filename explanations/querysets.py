@@ -14,9 +14,18 @@ from django.db.models.functions import Coalesce
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-    from explanations.models import Explanation, Flag, Job, Neuron  # noqa: F401  named in the classes' parameters
+    from explanations.models import Explanation, Flag, Job, Neuron, SubjectModel  # noqa: F401  the classes' parameters
     from explanations.pipeline.records import NeuronId
     from explanations.search import Criteria
+
+
+class SubjectModelQuerySet(models.QuerySet["SubjectModel"]):
+    """Questions about subject models."""
+
+    def named(self, slug: str) -> SubjectModelQuerySet:
+        """Return the model of this slug, whatever text an address holds."""
+        # PostgreSQL refuses NUL in a text that it compares.
+        return self.none() if "\0" in slug else self.filter(slug=slug)
 
 
 class NeuronQuerySet(models.QuerySet["Neuron"]):

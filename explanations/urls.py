@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 
 from explanations import api, api_docs
 from explanations.views import accounts, jobs, layer, model, neuron, overview, review, search
 
-NEURON = "<str:slug>/layers/<int:layer>/neurons/<int:index>/"
+
+class ModelSlugConverter(StringConverter):
+    """What may be a model's slug; anything else in its place is no address of this site."""
+
+    regex = r"[a-z0-9][a-z0-9._-]*"
+
+
+register_converter(ModelSlugConverter, "model")
+
+NEURON = "<model:slug>/layers/<int:layer>/neurons/<int:index>/"
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
@@ -31,8 +41,8 @@ urlpatterns = [
     path("api/docs", api_docs.docs, name="api_docs"),
     path("api/", api.urls()),
     path("api/<path:rest>", api.unknown),
-    path("<str:slug>/", model.model, name="model"),
-    path("<str:slug>/layers/<int:layer>/", layer.layer, name="layer"),
+    path("<model:slug>/", model.model, name="model"),
+    path("<model:slug>/layers/<int:layer>/", layer.layer, name="layer"),
     path(NEURON, neuron.neuron, name="neuron"),
     path(NEURON + "excerpts/", neuron.excerpts, name="excerpts"),
     path(NEURON + "re-explain/", jobs.reexplain, name="reexplain"),

@@ -21,7 +21,7 @@ from explanations.statistics import LayerStatistics, ModelStatistics, Scores, re
 
 def find_model(slug: str) -> SubjectModel:
     """Return the model of this address; a page that says so where there is none. One query."""
-    model = SubjectModel.objects.filter(slug=slug).first()
+    model = SubjectModel.objects.named(slug).first()
     if model is None:
         raise Http404(f"There is no model “{slug}” here.")
     return model

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.http import Http404, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 
 from explanations.forms.neuron import VIEWS, PageState, read_state
 from explanations.http import HtmxHttpRequest, render_page, wants_fragment
-from explanations.models import Neuron, SubjectModel
+from explanations.models import Neuron
 from explanations.neuron_page.page import (
     ExcerptsPart,
     NeuronPage,
@@ -26,6 +26,7 @@ from explanations.neuron_page.page import (
     find_neuron,
 )
 from explanations.pipeline.records import NeuronId
+from explanations.views.model import find_model
 
 
 @require_safe
@@ -98,9 +99,7 @@ def _push_state(response: HttpResponse, row: Neuron, state: PageState) -> HttpRe
 
 def _not_imported(request: HtmxHttpRequest, slug: str, neuron_id: NeuronId) -> HttpResponse:
     """Say that a neuron is not there: not imported, or not in the model at all."""
-    model = SubjectModel.objects.filter(slug=slug).first()
-    if model is None:
-        raise Http404(f"There is no model called {slug}.")
+    model = find_model(slug)
     exists = model.holds(neuron_id)
     before, after = find_neighbours(model, neuron_id) if exists else (None, None)
     context = {

@@ -95,7 +95,7 @@ def _page_of_origin(request: HttpRequest, models: Sequence[SubjectModel]) -> str
 def random_neuron(request: HttpRequest) -> HttpResponse:
     """Redirect to some neuron that has an explanation, of the model that is named or of any."""
     slug = request.GET.get("model", "")
-    models = list(SubjectModel.objects.filter(slug=slug) if slug else SubjectModel.objects.all())
+    models = list(SubjectModel.objects.named(slug) if slug else SubjectModel.objects.all())
     if slug and not models:
         raise Http404(f"There is no model “{slug}” here.")
     secrets.SystemRandom().shuffle(models)

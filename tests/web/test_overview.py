@@ -253,3 +253,8 @@ def test_a_failure_gives_the_error_page(client: Client, world: World, monkeypatc
     assert response.status_code == 500
     assert "Something went wrong on our side" in response.content.decode()
     assert "secret" not in response.content.decode()
+
+
+@pytest.mark.parametrize("address", ["/%00/", "/%00/layers/0/", "/Tiny/layers/0/neurons/0/", "/random/?model=%00"])
+def test_what_cannot_be_a_model_is_not_found(client: Client, world: World, address: str) -> None:
+    assert client.get(address).status_code == 404
