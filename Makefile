@@ -24,6 +24,9 @@ lint: $(VENV)/.installed-dev ## check style, types, import contracts and migrati
 	DATABASE_URL=sqlite://:memory: $(PY) manage.py makemigrations --check --dry-run
 	DATABASE_URL=sqlite://:memory: $(PY) manage.py check --fail-level WARNING
 
+screenshots: $(VENV)/.installed-dev ## take the pictures in docs/images again (needs Chromium)
+	@$(PY) -m tests.browser.screenshots
+
 clean: ## delete the environment and caches; data/ stays
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
