@@ -1,0 +1,231 @@
+"""Simulators that read what a language model expects where a level stands "unknown", without its writing a word."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from explanations.pipeline.language_models import NO_USAGE, LanguageModel, LanguageModelError, ScoredPrompt, Usage
+from explanations.pipeline.prompts import (
+    ALL_AT_ONCE_VERSION,
+    ONE_AT_A_TIME_VERSION,
+    SimulationPrompt,
+    all_at_once_prompt,
+    one_at_a_time_prompts,
+    price_in_words,
+    readable_token,
+    window_left,
+)
+from explanations.pipeline.records import LEVELS, NORMALISED_SCALE, ActivationRecord
+from explanations.pipeline.simulator.protocol import BatchSimulate, Outcome, Simulated, SimulationError
+
+ALL_AT_ONCE = "all at once"
+ONE_AT_A_TIME = "one at a time"
+LIKELIEST = 15
+"""How many of the strings that the model expects are looked at, at every place."""
+NUMBERS = {str(level): level for level in range(LEVELS + 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class LogProbabilitySimulator:
+    """Takes the expected value of the level that the model expects at every token."""
+
+    model: LanguageModel
+    one_at_a_time: bool = False
+    """a prompt a token; otherwise one for the whole excerpt"""
+    batch_size: int = 5
+    scale: str = NORMALISED_SCALE
+
+    @property
+    def name(self) -> str:
+        return f"{self.model.name}, {self.method}"
+
+    @property
+    def description(self) -> str:
+        how = "one token at a time" if self.one_at_a_time else "the whole excerpt at once"
+        return f"Takes the activation that a language model told the explanation expects at each token, {how}."
+
+    @property
+    def cost(self) -> str:
+        return price_in_words(self.model)
+
+    @property
+    def method(self) -> str:
+        return ONE_AT_A_TIME if self.one_at_a_time else ALL_AT_ONCE
+
+    @property
+    def prompt_version(self) -> str:
+        return ONE_AT_A_TIME_VERSION if self.one_at_a_time else ALL_AT_ONCE_VERSION
+
+    def fit(self, _train: Sequence[ActivationRecord]) -> BatchSimulate:
+        return ReadLevels(self)
+
+    def prompts(self, explanation: str, tokens: Sequence[str]) -> list[SimulationPrompt]:
+        if self.one_at_a_time:
+            return one_at_a_time_prompts(explanation, tokens)
+        return [all_at_once_prompt(explanation, tokens)]
+
+    def estimate(self, explanation: str, excerpts: Sequence[Sequence[str]]) -> Usage:
+        prompts = [prompt.text for tokens in excerpts for prompt in self.prompts(explanation, tokens)]
+        tokens_in = sum(map(self.model.count_tokens, prompts))
+        # An endpoint tells what it expects inside a prompt by writing one token after it.
+        return Usage(tokens_in, len(prompts), self.model.cost_usd(tokens_in, len(prompts)), is_estimate=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLevels:
+    """Simulates excerpts with the prompts of a `LogProbabilitySimulator`."""
+
+    simulator: LogProbabilitySimulator
+
+    @property
+    def batch_size(self) -> int:
+        return self.simulator.batch_size
+
+    def __call__(self, explanation: str, tokens: Sequence[str]) -> Simulated:
+        [outcome] = self.many(explanation, [tokens])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def many(self, explanation: str, excerpts: Sequence[Sequence[str]]) -> list[Outcome]:
+        model = self.simulator.model
+        if not model.has_prompt_log_probabilities:
+            raise LanguageModelError(
+                f"{model.name} does not tell what it expects inside a prompt, which the method "
+                f"“{self.simulator.method}” reads. Use the method “written” with it."
+            )
+        prompts = [self.simulator.prompts(explanation, tokens) for tokens in excerpts]
+        asked = [prompt for of_excerpt in prompts for prompt in of_excerpt if self._too_long(prompt) is None]
+        answers = iter(
+            model.prompt_log_probabilities_batch(
+                [prompt.text for prompt in asked], top=LIKELIEST, places=[prompt.places for prompt in asked]
+            )
+        )
+        found: list[Outcome] = []
+        for tokens, of_excerpt in zip(excerpts, prompts, strict=True):
+            scored = [self._too_long(prompt) or next(answers) for prompt in of_excerpt]
+            found.append(self._read(tokens, of_excerpt, scored))
+        return found
+
+    def _too_long(self, prompt: SimulationPrompt) -> SimulationError | None:
+        model = self.simulator.model
+        tokens = model.count_tokens(prompt.text)
+        left = window_left(model, tokens, 1)
+        if left is None or left >= 0:
+            return None
+        return SimulationError(
+            f"the prompt is {tokens:,} tokens, more than the {model.context_window:,} that {model.name} reads"
+        )
+
+    def _read(
+        self,
+        tokens: Sequence[str],
+        prompts: Sequence[SimulationPrompt],
+        scored: Sequence[ScoredPrompt | LanguageModelError | SimulationError],
+    ) -> Outcome:
+        """Return the excerpt's levels, or why there are none; either with what all its prompts took."""
+        usage = sum((one.usage for one in scored if isinstance(one, ScoredPrompt)), NO_USAGE)
+        try:
+            expected = _expected_levels(tokens, prompts, scored)
+            if self._splits_ten():
+                extra, expected = self._tell_tens(prompts, expected)
+                usage += extra
+        except (SimulationError, LanguageModelError) as error:
+            return SimulationError(str(error), usage + getattr(error, "usage", NO_USAGE))
+        return Simulated(np.array([expected_value(levels) for levels in expected]), usage)
+
+    def _splits_ten(self) -> bool:
+        model = self.simulator.model
+        return model.counts_exactly and model.count_tokens("\t10\n") > model.count_tokens("\t1\n")
+
+    def _tell_tens(
+        self, prompts: Sequence[SimulationPrompt], expected: Sequence[dict[int, float]]
+    ) -> tuple[Usage, list[dict[int, float]]]:
+        """Share out the probability of "1" between 1 and 10, for a model that writes 10 as "1" and "0".
+
+        Asks once more at every place where "1" matters, what follows it.
+        """
+        every = [(prompt.text, place) for prompt in prompts for place in prompt.places]
+        asked = [i for i, levels in enumerate(expected) if levels.get(1, 0.0) >= ONE_MATTERS]
+        answers = self.simulator.model.prompt_log_probabilities_batch(
+            [f"{every[i][0][: every[i][1]]}1\n" for i in asked],
+            top=LIKELIEST,
+            places=[(every[i][1] + 1,) for i in asked],
+        )
+        told, usage = list(expected), NO_USAGE
+        for i, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, LanguageModelError):
+                raise SimulationError(str(answer), usage)
+            usage += answer.usage
+            told[i] = split_ten(expected[i], answer.alternatives_at(every[i][1] + 1))
+        return usage, told
+
+
+ONE_MATTERS = 0.05
+"""A "1" less likely than this is taken for a 1: the expected value then errs by less than 0.45 of a level."""
+
+
+def _expected_levels(
+    tokens: Sequence[str],
+    prompts: Sequence[SimulationPrompt],
+    scored: Sequence[ScoredPrompt | LanguageModelError | SimulationError],
+) -> list[dict[int, float]]:
+    found: list[dict[int, float]] = []
+    for prompt, one in zip(prompts, scored, strict=True):
+        if isinstance(one, Exception):
+            raise one
+        check_reading(prompt, one)
+        for place in prompt.places:
+            levels = level_probabilities(one.alternatives_at(place))
+            if not levels:
+                token = readable_token(tokens[len(found)])
+                raise SimulationError(
+                    f"at token {len(found) + 1} (“{token}”) the model expected none of the numbers 0 to {LEVELS}"
+                )
+            found.append(levels)
+    return found
+
+
+def check_reading(prompt: SimulationPrompt, scored: ScoredPrompt) -> None:
+    """Raise SimulationError where the model did not read, character for character, what it was sent."""
+    read = "".join(token.text for token in scored.tokens)
+    if read != prompt.text:
+        at = next((i for i, (a, b) in enumerate(zip(read, prompt.text, strict=False)) if a != b), len(read))
+        raise SimulationError(f"the model read another text than it was sent, from character {at + 1} on")
+    place = 0
+    for token in scored.tokens:
+        if token.text and token.start != place:
+            raise SimulationError(f"the model says that a token begins at character {token.start + 1}, not {place + 1}")
+        place += len(token.text)
+
+
+def level_probabilities(alternatives: Mapping[str, float]) -> dict[int, float]:
+    """Return the probability of each level among those present, together 1; empty where none is present.
+
+    What follows a line break in the same token is the next line's: "7" and "7\\n" are both 7.
+    """
+    found: dict[int, float] = {}
+    for text, log_probability in alternatives.items():
+        level = NUMBERS.get(text.partition("\n")[0])
+        if level is not None:
+            found[level] = found.get(level, 0.0) + math.exp(log_probability)
+    total = sum(found.values())
+    if not total > 0:
+        return {}
+    return {level: probability / total for level, probability in found.items()}
+
+
+def split_ten(levels: Mapping[int, float], after_one: Mapping[str, float]) -> dict[int, float]:
+    """Return the levels with the probability of 1 shared between 1 and 10 by what the model expects after a "1"."""
+    zero = sum(math.exp(value) for text, value in after_one.items() if text.partition("\n")[0] == "0")
+    one = levels.get(1, 0.0)
+    ten = one * min(zero, 1.0)
+    return {**levels, 1: one - ten, LEVELS: levels.get(LEVELS, 0.0) + ten}
+
+
+def expected_value(levels: Mapping[int, float]) -> float:
+    return sum(level * probability for level, probability in levels.items())

@@ -1,0 +1,163 @@
+"""The simulator that has a language model write the activations: for models that do not tell what they expect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from explanations.pipeline.language_models import Completion, LanguageModel, LanguageModelError, Usage
+from explanations.pipeline.prompts import (
+    JSON_VERSION,
+    json_answer,
+    json_prompt,
+    price_in_words,
+    readable_token,
+    window_left,
+)
+from explanations.pipeline.prompts.simulating import written
+from explanations.pipeline.records import LEVELS, NORMALISED_SCALE, ActivationRecord, Floats
+from explanations.pipeline.simulator.protocol import BatchSimulate, Outcome, Simulated, SimulationError
+
+WRITTEN = "written"
+ROOM = 1.5
+"""How many times the shortest right answer a model may write: some put each token on a line of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class WritingSimulator:
+    """Asks for the activations as JSON, at temperature 0."""
+
+    model: LanguageModel
+    batch_size: int = 5
+    scale: str = NORMALISED_SCALE
+    method: str = WRITTEN
+    prompt_version: str = JSON_VERSION
+
+    @property
+    def name(self) -> str:
+        return f"{self.model.name}, {self.method}"
+
+    @property
+    def description(self) -> str:
+        return "Has a language model write the activation of each token, from the explanation alone."
+
+    @property
+    def cost(self) -> str:
+        return price_in_words(self.model)
+
+    def fit(self, _train: Sequence[ActivationRecord]) -> BatchSimulate:
+        return WriteLevels(self)
+
+    def estimate(self, explanation: str, excerpts: Sequence[Sequence[str]]) -> Usage:
+        prompts = [json_prompt(explanation, tokens).for_model(self.model) for tokens in excerpts]
+        tokens_in = sum(map(self.model.count_tokens, prompts))
+        tokens_out = sum(self.answer_length(tokens) for tokens in excerpts)
+        return Usage(tokens_in, tokens_out, self.model.cost_usd(tokens_in, tokens_out), is_estimate=True)
+
+    def answer_length(self, tokens: Sequence[str]) -> int:
+        """Return how many tokens the shortest right answer is."""
+        return self.model.count_tokens(json_answer(tokens, [0] * len(tokens)))
+
+
+@dataclass(frozen=True, slots=True)
+class WriteLevels:
+    """Simulates excerpts by asking a `WritingSimulator`'s model."""
+
+    simulator: WritingSimulator
+
+    @property
+    def batch_size(self) -> int:
+        return self.simulator.batch_size
+
+    def __call__(self, explanation: str, tokens: Sequence[str]) -> Simulated:
+        [outcome] = self.many(explanation, [tokens])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def many(self, explanation: str, excerpts: Sequence[Sequence[str]]) -> list[Outcome]:
+        if not excerpts:
+            return []
+        model = self.simulator.model
+        prompts = [json_prompt(explanation, tokens).for_model(model) for tokens in excerpts]
+        lengths = [int(ROOM * self.simulator.answer_length(tokens)) + 20 for tokens in excerpts]
+        left = [window_left(model, model.count_tokens(p), n) for p, n in zip(prompts, lengths, strict=True)]
+        fitting = [i for i, room in enumerate(left) if room is None or room >= 0]
+        answers = model.complete_batch(
+            [prompts[i] for i in fitting],
+            max_tokens=max((lengths[i] for i in fitting), default=1),
+            temperature=0.0,
+            stop=() if model.can_chat else ("\n",),
+        )
+        by_place = dict(zip(fitting, answers, strict=True))
+        return [self._read(tokens, by_place.get(i)) for i, tokens in enumerate(excerpts)]
+
+    def _read(self, tokens: Sequence[str], answer: Completion | LanguageModelError | None) -> Outcome:
+        if answer is None:
+            model = self.simulator.model
+            return SimulationError(
+                f"the prompt and its answer are more than the {model.context_window:,} tokens of {model.name}"
+            )
+        if isinstance(answer, LanguageModelError):
+            return answer
+        try:
+            return Simulated(read_levels(answer, tokens), answer.usage)
+        except SimulationError as error:
+            return SimulationError(str(error), answer.usage)
+
+
+def read_levels(answer: Completion, tokens: Sequence[str]) -> Floats:
+    """Return the level of each token in a model's answer [pos].
+
+    SimulationError where the answer is not JSON, cut off, too short or long, for other tokens, or out of range.
+    """
+    pairs = _pairs_in(answer)
+    asked = written(tokens)
+    if len(pairs) != len(asked):
+        raise SimulationError(f"the answer has activations for {len(pairs)} tokens, not {len(asked)}")
+    return np.array([_level(place, pair, asked[place]) for place, pair in enumerate(pairs)], dtype=np.float64)
+
+
+def _pairs_in(answer: Completion) -> list[object]:
+    try:
+        value = msgspec.json.decode(_without_fence(answer.text))
+    except (ValueError, RecursionError):
+        if answer.is_cut_off:
+            raise SimulationError("the answer was cut off: it is longer than it may be") from None
+        raise SimulationError(f"the answer is not JSON: {_beginning(answer.text)}") from None
+    pairs = value.get("activations") if isinstance(value, dict) else value
+    if not isinstance(pairs, list):
+        raise SimulationError("the answer has no list of activations")
+    return pairs
+
+
+def _level(place: int, pair: object, token: str) -> float:
+    where = f"at token {place + 1} (“{readable_token(token)}”)"
+    if isinstance(pair, dict):
+        pair = [pair.get("token"), pair.get("activation")]
+    if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
+        raise SimulationError(f"{where} the answer has no pair of token and activation")
+    # Some models drop the space in front of a word; the place and the word still tell that it is this token.
+    if pair[0] != token and pair[0].strip() != token.strip():
+        raise SimulationError(f"{where} the answer has “{readable_token(pair[0])[:40]}” instead")
+    level = pair[1]
+    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 <= level <= LEVELS:
+        raise SimulationError(f"{where} the answer has {json.dumps(level)[:40]}, not a number from 0 to {LEVELS}")
+    return float(level)
+
+
+def _without_fence(text: str) -> str:
+    """Return the text without the lines ``` that many models put around JSON, and without their thoughts."""
+    text = text.rpartition("</think>")[2].strip()
+    if text.startswith("```") and text.endswith("```"):
+        return text.partition("\n")[2].removesuffix("```")
+    return text
+
+
+def _beginning(text: str) -> str:
+    shown = readable_token(text.strip())
+    return f"“{shown[:80]}…”" if len(shown) > 80 else f"“{shown}”"
