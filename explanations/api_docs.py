@@ -10,7 +10,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from explanations.api import api
 from explanations.models import Explanation
@@ -21,7 +21,7 @@ ASKED = {"SearchIn", "Input"}
 BOUNDS = {"minimum": "at least", "maximum": "at most"}
 
 
-@require_GET
+@require_safe
 def docs(request: HttpRequest) -> HttpResponse:
     """List the operations as the OpenAPI schema has them, with addresses to try."""
     schema = api.get_openapi_schema()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from django.http import Http404, HttpResponse, QueryDict
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 from django_htmx.http import push_url
 
 from explanations import store
@@ -43,7 +43,7 @@ class Column:
     is_number: bool
 
 
-@require_GET
+@require_safe
 def layer(request: HtmxHttpRequest, slug: str, layer: int) -> HttpResponse:
     model = find_model(slug)
     if layer >= model.layers:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from django.http import Http404, HttpResponse
 from django.urls import reverse
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from explanations.charts import Chart, layer_chart, score_chart
 from explanations.forms.go import GoForm
@@ -43,7 +43,7 @@ class LayerRow:
         return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
 
 
-@require_GET
+@require_safe
 def model(request: HtmxHttpRequest, slug: str) -> HttpResponse:
     subject = find_model(slug)
     statistics = read_statistics(subject)

@@ -13,7 +13,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from explanations.charts import Chart
 from explanations.forms.go import GoForm
@@ -52,7 +52,7 @@ class ModelSummary:
         return chart_model(self.model, self.statistics, self.scores[0])
 
 
-@require_GET
+@require_safe
 def overview(request: HtmxHttpRequest) -> HttpResponse:
     models = list(SubjectModel.objects.all())
     summaries = [ModelSummary(model, is_charted=place < MAX_CHARTED) for place, model in enumerate(models)]
@@ -68,7 +68,7 @@ def overview(request: HtmxHttpRequest) -> HttpResponse:
     return render_page(request, "overview", context)
 
 
-@require_GET
+@require_safe
 def go(request: HttpRequest) -> HttpResponse:
     """Redirect to a neuron's page; where there is no such neuron, back with what was typed, to be told why."""
     models = list(SubjectModel.objects.all())
@@ -90,7 +90,7 @@ def _page_of_origin(request: HttpRequest, models: Sequence[SubjectModel]) -> str
     return reverse("overview")
 
 
-@require_GET
+@require_safe
 @never_cache
 def random_neuron(request: HttpRequest) -> HttpResponse:
     """Redirect to some neuron that has an explanation, of the model that is named or of any."""

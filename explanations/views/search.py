@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from django.http import HttpResponse
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 from django_htmx.http import push_url
 
 from explanations.forms.search import SearchForm
@@ -42,7 +42,7 @@ class Hit:
         return f"{address}?explanation={explanation.pk}" if is_simulated else f"{address}#explanation-{explanation.pk}"
 
 
-@require_GET
+@require_safe
 def search(request: HtmxHttpRequest) -> HttpResponse:
     form = SearchForm(request.GET, list(SubjectModel.objects.only("slug", "name", "layers", "is_synthetic")))
     form.is_valid()

@@ -258,3 +258,10 @@ def test_a_failure_gives_the_error_page(client: Client, world: World, monkeypatc
 @pytest.mark.parametrize("address", ["/%00/", "/%00/layers/0/", "/Tiny/layers/0/neurons/0/", "/random/?model=%00"])
 def test_what_cannot_be_a_model_is_not_found(client: Client, world: World, address: str) -> None:
     assert client.get(address).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "address", ["/", "/tiny/", "/tiny/layers/0/", "/tiny/layers/0/neurons/0/", "/search/", "/jobs/"]
+)
+def test_a_page_answers_head(client: Client, world: World, address: str) -> None:
+    assert client.head(address).status_code == 200
