@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
-from explanations import store, tasks
+from explanations import budgets, store, tasks
 from explanations.leases import MAX_ATTEMPTS, lapsed
 from explanations.models import Explanation, Job, Neuron
 from explanations.pipeline.explainer import EXPLAINERS
@@ -111,11 +111,19 @@ class Cancelling(enum.Enum):
 def cancel_job(job_id: int) -> Cancelling:
     """Cancel a job at once where nobody works on it; ask its worker to stop where somebody does."""
     idle = Job.objects.filter(Q(state=Job.State.QUEUED) | lapsed(), pk=job_id)
-    if idle.update(state=Job.State.CANCELLED, lease_until=None, finished_at=Now(), stage=""):
+    if _end(idle, Job.State.CANCELLED, job_id):
         return Cancelling.CANCELLED
     if Job.objects.filter(pk=job_id, state=Job.State.RUNNING).update(cancel_requested=True):
         return Cancelling.REQUESTED
     return Cancelling.FINISHED
+
+
+def _end(row: QuerySet[Job], state: Job.State, job_id: int, error: str = "") -> bool:
+    """Finish a job that nobody works on, and settle what was held for it; False where it is not in `row` any more."""
+    ended = row.update(state=state, lease_until=None, finished_at=Now(), stage="", error=error)
+    if ended:
+        budgets.settle_job(job_id)
+    return bool(ended)
 
 
 # Taking up what was left behind
@@ -143,12 +151,9 @@ def _take_up(job: Job) -> bool:
     still_lapsed = Job.objects.filter(lapsed(), pk=job.pk, lease_owner=job.lease_owner)
     with transaction.atomic():
         if job.cancel_requested:
-            return bool(still_lapsed.update(state=Job.State.CANCELLED, lease_until=None, finished_at=Now(), stage=""))
+            return _end(still_lapsed, Job.State.CANCELLED, job.pk)
         if job.attempts >= MAX_ATTEMPTS:
-            reason = f"Its worker stopped {MAX_ATTEMPTS} times."
-            return bool(
-                still_lapsed.update(state=Job.State.FAILED, lease_until=None, finished_at=Now(), stage="", error=reason)
-            )
+            return _end(still_lapsed, Job.State.FAILED, job.pk, f"Its worker stopped {MAX_ATTEMPTS} times.")
         requeued = still_lapsed.filter(cancel_requested=False).update(
             state=Job.State.QUEUED, lease_owner="", lease_until=None, stage="", progress_done=0, progress_total=0
         )

@@ -16,8 +16,9 @@ from django.db import transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.functions import Coalesce, Now
 
-from explanations import store
+from explanations import budgets, store
 from explanations.models import Explanation, Job, Neuron, Source
+from explanations.pipeline.language_models import NO_USAGE, Usage
 from explanations.pipeline.records import ScoredExplanation
 
 MAX_ATTEMPTS = 3
@@ -62,55 +63,46 @@ def claim(job_id: int, owner: str) -> Job | None:
         )
         if not claimed:
             return None
-        return Job.objects.select_related("neuron__model", "parent").get(pk=job_id)
+        return Job.objects.select_related("neuron__model", "parent", "requested_by").get(pk=job_id)
 
 
-def renew(job_id: int, owner: str, **progress: Any) -> Renewal:
-    """Hold the lease for another term and store `progress`. LeaseLost where it is not `owner`'s any more."""
+def renew(job_id: int, owner: str, spent: Usage = NO_USAGE, **progress: Any) -> Renewal:
+    """Hold the lease for another term, store `progress` and add to what was spent.
+
+    LeaseLost where it is not `owner`'s any more.
+    """
     with transaction.atomic():
-        _update_own(job_id, owner, lease_until=lease_end(), **progress)
+        _update_own(job_id, owner, spent, lease_until=lease_end(), **progress)
         return Renewal(Job.objects.values_list("cancel_requested", flat=True).get(pk=job_id))
 
 
-def finish(job: Job, owner: str, scored: ScoredExplanation, source: Source) -> Explanation:
-    """Store the result and mark the job done, both or neither. LeaseLost where it is not `owner`'s any more."""
-    usage = scored.simulation
+def finish(job: Job, owner: str, scored: ScoredExplanation, source: Source, spent: Usage = NO_USAGE) -> Explanation:
+    """Store the result and mark the job done, both or neither. LeaseLost where it is not `owner`'s any more.
+
+    `spent` is what was spent since the last renewal, here and below.
+    """
     with transaction.atomic():
         parent = _lock_around(job)
-        _update_own(
-            job.pk,
-            owner,
-            state=Job.State.DONE,
-            lease_until=None,
-            finished_at=Now(),
-            stage="",
-            error="",
-            tokens_in=usage.tokens_in if usage else 0,
-            tokens_out=usage.tokens_out if usage else 0,
-            cost_usd=round(usage.cost_usd, 6) if usage else 0,
+        _end(job.pk, owner, spent, Job.State.DONE)
+        author = job.requested_by if source == Source.HUMAN else None
+        return store.save_explanation(
+            neuron=job.neuron, scored=scored, source=source, parent=parent, author=author, job=job
         )
-        return store.save_explanation(neuron=job.neuron, scored=scored, source=source, parent=parent, job=job)
 
 
-def fail(job_id: int, owner: str, reason: str) -> None:
+def fail(job_id: int, owner: str, reason: str, spent: Usage = NO_USAGE) -> None:
     """Give the job up with a reason in words. LeaseLost where it is not `owner`'s any more."""
-    _update_own(
-        job_id,
-        owner,
-        state=Job.State.FAILED,
-        lease_until=None,
-        finished_at=Now(),
-        stage="",
-        error=store.storable_text(reason),
-    )
+    with transaction.atomic():
+        _end(job_id, owner, spent, Job.State.FAILED, error=store.storable_text(reason))
 
 
-def stop(job_id: int, owner: str) -> None:
+def stop(job_id: int, owner: str, spent: Usage = NO_USAGE) -> None:
     """Mark the job cancelled, as somebody asked. LeaseLost where it is not `owner`'s any more."""
-    _update_own(job_id, owner, state=Job.State.CANCELLED, lease_until=None, finished_at=Now(), stage="")
+    with transaction.atomic():
+        _end(job_id, owner, spent, Job.State.CANCELLED)
 
 
-def release(job_id: int, owner: str) -> None:
+def release(job_id: int, owner: str, spent: Usage = NO_USAGE) -> None:
     """Give the job back unfinished; the start does not count. LeaseLost where it is not `owner`'s any more.
 
     A job that somebody wants stopped is cancelled instead.
@@ -127,18 +119,26 @@ def release(job_id: int, owner: str) -> None:
                 attempts=F("attempts") - 1,
                 progress_done=0,
                 progress_total=0,
+                **budgets.spending(spent),
             )
         )
         if not given_back:
-            stop(job_id, owner)
+            stop(job_id, owner, spent)
 
 
 def _own(job_id: int, owner: str) -> Any:
     return Job.objects.filter(pk=job_id, state=Job.State.RUNNING, lease_owner=owner)
 
 
-def _update_own(job_id: int, owner: str, **values: Any) -> None:
-    if not _own(job_id, owner).update(**values):
+def _end(job_id: int, owner: str, spent: Usage, state: Job.State, error: str = "") -> None:
+    """Finish the job in this state, and settle what was held for it."""
+    ended = {"state": state, "lease_until": None, "finished_at": Now(), "stage": "", "error": error}
+    _update_own(job_id, owner, spent, **ended)
+    budgets.settle_job(job_id)
+
+
+def _update_own(job_id: int, owner: str, spent: Usage, **values: Any) -> None:
+    if not _own(job_id, owner).update(**values, **budgets.spending(spent)):
         raise LeaseLost(f"job {job_id} is no longer {owner}'s")
 
 

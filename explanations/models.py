@@ -193,6 +193,8 @@ class Explanation(models.Model):
     source = models.CharField(max_length=12, choices=Source)
     explainer = models.CharField(max_length=120, blank=True, help_text="Empty where the source does not say.")
     prompt_version = models.CharField(max_length=60, blank=True)
+    # NULL where it is not known: SQLite adds such a column without rewriting the table.
+    provenance = models.JSONField(null=True, blank=True, help_text="How it was made; empty for imported ones.")
     dataset_position = models.PositiveSmallIntegerField(
         null=True, help_text="Its place in the imported file; empty for explanations made here."
     )
@@ -249,6 +251,8 @@ class Simulation(models.Model):
     tokens_in = models.PositiveBigIntegerField(default=0)
     tokens_out = models.PositiveBigIntegerField(default=0)
     cost_usd = models.DecimalField(max_digits=12, decimal_places=6, default=0)
+    # NULL where it is not known: SQLite adds such a column without rewriting the table.
+    provenance = models.JSONField(null=True, blank=True, help_text="How it was made; empty for imported ones.")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -378,7 +382,11 @@ class ReviewEvent(models.Model):
 
 
 class Job(models.Model):
-    """A re-explanation that somebody asked for. The worker that runs it holds a lease and renews it while it works."""
+    """A re-explanation that somebody asked for, or the scoring of an explanation that a person wrote.
+
+    The worker that runs it holds a lease and renews it while it works. What it may still spend is held on the
+    books of the day on which it was asked for: see `budgets`.
+    """
 
     class State(models.TextChoices):
         QUEUED = "queued", "queued"
@@ -403,7 +411,9 @@ class Job(models.Model):
     )
     explainer = models.CharField(max_length=120)
     simulator = models.CharField(max_length=120)
+    text = models.TextField(blank=True, help_text="An explanation that a person wrote; empty where one is to be made.")
     options = models.JSONField(default=dict, blank=True)
+    estimate = models.JSONField(default=dict, blank=True, help_text="What it was expected to take: Estimate's fields.")
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     cancel_requested = models.BooleanField(default=False)
     stage = models.CharField(max_length=120, blank=True, help_text="What it is doing, in words.")
@@ -416,6 +426,10 @@ class Job(models.Model):
     tokens_in = models.PositiveBigIntegerField(default=0)
     tokens_out = models.PositiveBigIntegerField(default=0)
     cost_usd = models.DecimalField(max_digits=12, decimal_places=6, default=0)
+    held_usd = models.DecimalField(
+        max_digits=12, decimal_places=6, default=0, help_text="Held for it until it is finished: the most it may cost."
+    )
+    budget_day = models.DateField(null=True, help_text="The day whose budget it is held from; empty where it is free.")
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
@@ -433,7 +447,7 @@ class Job(models.Model):
                 condition=~Q(state="running") | Q(lease_until__isnull=False), name="job_running_has_lease"
             ),
             models.UniqueConstraint(
-                fields=["neuron", "explainer", "simulator"],
+                fields=["neuron", "explainer", "simulator", "text"],
                 condition=Q(state__in=["queued", "running"]),
                 name="job_unfinished_once",
             ),
@@ -451,3 +465,25 @@ class Job(models.Model):
     @property
     def is_finished(self) -> bool:
         return self.state not in self.UNFINISHED
+
+
+class SpendingDay(models.Model):
+    """What language models cost on a day, in all (without a person) or for one person. In millionths of a dollar.
+
+    Whole numbers, because SQLite adds decimals as floating point. Only `budgets` writes here.
+    """
+
+    day = models.DateField()
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="+")
+    held = models.BigIntegerField(default=0, help_text="For jobs that are not finished.")
+    spent = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["day", "person"], name="spending_once_a_person"),
+            models.UniqueConstraint(fields=["day"], condition=Q(person=None), name="spending_once_in_all"),
+            models.CheckConstraint(condition=Q(held__gte=0, spent__gte=0), name="spending_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"spending on {self.day}"

@@ -12,9 +12,11 @@ from django.conf import settings
 from django.db import OperationalError, connection, transaction
 from django_tasks import TaskContext, task
 
-from explanations import leases, store
+from explanations import budgets, leases, store
 from explanations.models import Job, Source
 from explanations.pipeline.explainer import EXPLAINERS, Explainer
+from explanations.pipeline.language_models import NO_USAGE, Usage
+from explanations.pipeline.metering import LimitReached, Meter
 from explanations.pipeline.records import NeuronRecord, ScoredExplanation
 from explanations.pipeline.run import PipelineError, reexplain
 from explanations.pipeline.simulator import SIMULATORS
@@ -51,25 +53,43 @@ def run_job(context: TaskContext, job_id: int) -> str:
 
 
 def _run_claimed(job: Job, owner: str) -> str:
+    try:
+        budgets.hold_for_another_try(job)
+    except budgets.OverBudget as error:
+        leases.fail(job.pk, owner, str(error))
+        return "failed"
     reporter = Reporter(job, owner)
+    try:
+        return _work(job, reporter)
+    except leases.LeaseLost:
+        budgets.enter_late(job.pk, reporter.unwritten())
+        raise
+
+
+def _work(job: Job, reporter: Reporter) -> str:
+    owner = reporter.owner
     try:
         with heartbeat(reporter):
             scored = compute(job, reporter)
-        leases.finish(job, owner, scored, source_of(EXPLAINERS[job.explainer]))
+        leases.finish(job, owner, scored, source_of(EXPLAINERS[job.explainer]), reporter.unwritten())
     except Cancelled:
-        leases.stop(job.pk, owner)
+        leases.stop(job.pk, owner, reporter.unwritten())
         return "cancelled"
     except (Released, KeyboardInterrupt, SystemExit) as stop:
-        return hand_back(job.pk, owner, stop)
-    except PipelineError as error:
-        leases.fail(job.pk, owner, str(error))
+        return hand_back(reporter, stop)
+    except (PipelineError, budgets.OverBudget) as error:
+        leases.fail(job.pk, owner, str(error), reporter.unwritten())
+        return "failed"
+    except LimitReached as error:
+        leases.fail(job.pk, owner, f"It stopped at its budget: {error}.", reporter.unwritten())
         return "failed"
     except (leases.LeaseLost, OperationalError):
         # A database that is away or locked cannot be told; the lease lapses, and the job is tried again.
         raise
     except Exception as error:
         logger.exception("Job %d failed", job.pk)
-        leases.fail(job.pk, owner, f"An error of the program ({type(error).__name__}). The worker's log says more.")
+        reason = f"An error of the program ({type(error).__name__}). The worker's log says more."
+        leases.fail(job.pk, owner, reason, reporter.unwritten())
         return "failed"
     return "done"
 
@@ -88,12 +108,12 @@ def source_of(explainer: Explainer) -> Source:
     return Source.BASELINE if explainer.is_baseline else Source.MODEL
 
 
-def hand_back(job_id: int, owner: str, stop: BaseException) -> str:
+def hand_back(reporter: Reporter, stop: BaseException) -> str:
     """Put the job back into the queue for another worker, then let what interrupted it go on."""
     with transaction.atomic():
-        leases.release(job_id, owner)
-        transaction.on_commit(lambda: enqueue(job_id))
-    logger.info("Job %d went back to the queue: this worker stops", job_id)
+        leases.release(reporter.job_id, reporter.owner, reporter.unwritten())
+        transaction.on_commit(lambda: enqueue(reporter.job_id))
+    logger.info("Job %d went back to the queue: this worker stops", reporter.job_id)
     if not isinstance(stop, Released):
         raise stop
     return "released"
@@ -104,13 +124,17 @@ def enqueue(job_id: int) -> None:
 
 
 class Reporter:
-    """Tells the database how far a job is, and the job when to stop."""
+    """Tells the database how far a job is and what it has spent, and the job when to stop."""
 
     def __init__(self, job: Job, owner: str) -> None:
         self.job_id = job.pk
         self.owner = owner
         self.lost = threading.Event()
         self.cancelled = threading.Event()
+        left = budgets.spendable(job)
+        self.meter = Meter(None if left is None else float(left))
+        self._entered = NO_USAGE
+        self._lock = threading.Lock()
         self._written = float("-inf")
 
     def tell(self, stage: str, done: int, total: int) -> None:
@@ -128,13 +152,28 @@ class Reporter:
     def renew(self, **progress: object) -> None:
         """Renew the lease and note what the database answers, if it does: the lease covers three attempts."""
         try:
-            if leases.renew(self.job_id, self.owner, **progress).cancel_requested:
+            with self._lock:
+                usage = self.meter.usage
+                renewal = leases.renew(self.job_id, self.owner, since(self._entered, usage), **progress)
+                self._entered = usage
+            if renewal.cancel_requested:
                 self.cancelled.set()
         except leases.LeaseLost:
             self.lost.set()
         except OperationalError:
             logger.warning("Job %d: the lease could not be renewed; trying again", self.job_id, exc_info=True)
             connection.close()
+
+    def unwritten(self) -> Usage:
+        """Return what was spent and is not in the database yet."""
+        return since(self._entered, self.meter.usage)
+
+
+def since(earlier: Usage, later: Usage) -> Usage:
+    """Return what was added; its parts, each rounded to millionths of a dollar, add up to the whole so rounded."""
+    cost = budgets.dollars(later.cost_usd) - budgets.dollars(earlier.cost_usd)
+    tokens = later.tokens_in - earlier.tokens_in, later.tokens_out - earlier.tokens_out
+    return Usage(*tokens, float(cost)) if later != earlier else NO_USAGE
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import secrets
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -42,6 +43,22 @@ def env_int(name: str, default: int, minimum: int = 0) -> int:
     if number < minimum:
         raise ImproperlyConfigured(f"{name}={value} is below {minimum}")
     return number
+
+
+def env_dollars(name: str) -> Decimal | None:
+    """Return an amount of US dollars; None where the variable is not set, which is not the same as 0."""
+    text = env_text(name)
+    if not text:
+        return None
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        raise ImproperlyConfigured(f"{name}={text!r} is not an amount of US dollars such as 2.50") from None
+    if not amount.is_finite() or not 0 <= amount < 1_000_000_000:
+        raise ImproperlyConfigured(f"{name}={text} is not an amount between 0 and a billion US dollars")
+    if amount != round(amount, 6):
+        raise ImproperlyConfigured(f"{name}={text} has more than six digits after the point")
+    return amount
 
 
 def env_list(name: str, default: str) -> list[str]:
@@ -231,6 +248,11 @@ CONTENT_SECURITY_POLICY = {
 
 TASKS = {"default": {"BACKEND": env_class("TASKS_BACKEND", "django_tasks_db.DatabaseBackend"), "QUEUES": []}}
 JOB_LEASE_SECONDS = env_int("JOB_LEASE_SECONDS", 30, minimum=2)
+
+# What language models may cost; None is no cap.
+BUDGET_USD_PER_JOB = env_dollars("BUDGET_USD_PER_JOB")
+BUDGET_USD_PER_PERSON_PER_DAY = env_dollars("BUDGET_USD_PER_PERSON_PER_DAY")
+BUDGET_USD_PER_DAY = env_dollars("BUDGET_USD_PER_DAY")
 
 LOGGING = {
     "version": 1,

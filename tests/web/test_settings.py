@@ -3,6 +3,7 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,27 @@ def test_every_malformed_variable_is_named(variable: str, value: str, tmp_path: 
     assert done.stderr.startswith("neuronviewer cannot start: ")
     assert variable in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("text", "expected"), [("", None), ("0", Decimal(0)), (" 2.50 ", Decimal("2.5"))])
+def test_an_amount_is_read_and_none_is_not_zero(
+    text: str, expected: Decimal | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMOUNT", text)
+    assert settings.env_dollars("AMOUNT") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("$5", r"AMOUNT='\$5' is not an amount of US dollars such as 2.50"),
+        ("-1", "AMOUNT=-1 is not an amount between 0"),
+        ("nan", "AMOUNT=nan is not an amount between 0"),
+        ("1e12", "AMOUNT=1e12 is not an amount between 0"),
+        ("0.0000001", "AMOUNT=0.0000001 has more than six digits after the point"),
+    ],
+)
+def test_a_malformed_amount_is_refused(text: str, complaint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMOUNT", text)
+    with pytest.raises(ImproperlyConfigured, match=complaint):
+        settings.env_dollars("AMOUNT")
