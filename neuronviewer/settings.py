@@ -6,16 +6,20 @@ A malformed variable stops the start with its name; nothing is guessed.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import secrets
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dj_database_url
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+
+from explanations.pipeline.language_models.secret import Secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -91,6 +95,54 @@ def env_class(name: str, default: str) -> str:
         found = None
     if found is None:
         raise ImproperlyConfigured(f"{name}={path!r} is not a class that can be imported")
+    return path
+
+
+def env_number(name: str, default: float, above: float | None = None) -> float:
+    """Return a number that is not negative, or that is above the one given."""
+    value = env_text(name, str(default))
+    try:
+        number = float(value)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name}={value!r} is not a number") from None
+    if not math.isfinite(number) or number < 0 or (above is not None and number <= above):
+        raise ImproperlyConfigured(f"{name}={value} must be {'at least 0' if above is None else f'above {above:g}'}")
+    return number
+
+
+def env_address(name: str) -> str:
+    """Return a web address without what may be secret in one; empty where it is not set."""
+    address = env_text(name)
+    if not address:
+        return ""
+    try:
+        parts = urlsplit(address)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        parts, is_address = urlsplit(""), False
+    if parts.username is not None or parts.password is not None or "@" in address:
+        # The address itself is not repeated: it may hold the key.
+        raise ImproperlyConfigured(f"{name} must hold no name or password; put the key into LLM_API_KEY")
+    if not is_address or parts.query or parts.fragment:
+        raise ImproperlyConfigured(f"{name} is not an address such as https://api.openai.com/v1")
+    return address.rstrip("/")
+
+
+def env_key(name: str) -> Secret:
+    """Return a key that nothing shows."""
+    key = env_text(name)
+    if not key.isascii() or any(not "!" <= character <= "~" for character in key):
+        raise ImproperlyConfigured(f"{name} holds blanks or characters that no key has; it is not shown here")
+    return Secret(key)
+
+
+def env_local_model(name: str) -> Path | None:
+    """Return the folder or GGUF file of a language model; it is looked into when it is loaded."""
+    if not (text := env_text(name)):
+        return None
+    path = Path(text).expanduser().resolve()
+    if not path.is_dir() and not (path.suffix.lower() == ".gguf" and path.is_file()):
+        raise ImproperlyConfigured(f"{name}={text!r} is neither a folder nor a .gguf file")
     return path
 
 
@@ -253,6 +305,19 @@ JOB_LEASE_SECONDS = env_int("JOB_LEASE_SECONDS", 30, minimum=2)
 BUDGET_USD_PER_JOB = env_dollars("BUDGET_USD_PER_JOB")
 BUDGET_USD_PER_PERSON_PER_DAY = env_dollars("BUDGET_USD_PER_PERSON_PER_DAY")
 BUDGET_USD_PER_DAY = env_dollars("BUDGET_USD_PER_DAY")
+
+# Language models: an OpenAI-compatible endpoint, and a model of this machine. docs/language-models.md.
+LLM_BASE_URL = env_address("LLM_BASE_URL")
+LLM_API_KEY = env_key("LLM_API_KEY")
+LLM_MODEL = env_text("LLM_MODEL")
+LLM_PRICE_IN = env_number("LLM_PRICE_IN", 0)
+LLM_PRICE_OUT = env_number("LLM_PRICE_OUT", 0)
+LLM_CONCURRENCY = env_int("LLM_CONCURRENCY", 8, minimum=1)
+LLM_TIMEOUT = env_number("LLM_TIMEOUT", 60, above=0)
+LLM_CONTEXT_WINDOW = env_int("LLM_CONTEXT_WINDOW", 0)
+LOCAL_MODEL = env_local_model("LOCAL_MODEL")
+if bool(LLM_BASE_URL) != bool(LLM_MODEL):
+    raise ImproperlyConfigured("LLM_BASE_URL and LLM_MODEL belong together: set both, or neither")
 
 LOGGING = {
     "version": 1,

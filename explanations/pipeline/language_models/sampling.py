@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from explanations.pipeline.language_models.protocol import LanguageModelError, Sample
+from explanations.pipeline.language_models.stops import cut_at_stop
 from explanations.pipeline.language_models.token_strings import TokenStrings
 
 if TYPE_CHECKING:
@@ -70,8 +71,3 @@ class Continuation:
 
     def sample(self) -> Sample:
         return Sample(cut_at_stop(self._text(), self._stop), self.is_cut_off)
-
-
-def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    """Return the text up to the first of these strings, without it."""
-    return text[: min((place for mark in stop if (place := text.find(mark)) >= 0), default=len(text))]
