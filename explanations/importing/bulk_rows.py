@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,20 +12,22 @@ Row = tuple[Any, ...]
 
 
 def insert_rows(model: type[models.Model], fields: Sequence[str], rows: Sequence[Row]) -> None:
-    """Insert rows of values of these fields (a foreign key by its `_id` name)."""
+    """Insert rows of values of these fields (a foreign key by its `_id` name); the other fields get their defaults."""
     if not rows:
         return
+    defaults = _defaults(model, {model._meta.get_field(name).name for name in fields})
     quote = connection.ops.quote_name
-    columns = ", ".join(quote(_column(model, name)) for name in fields)
+    columns = ", ".join(quote(_column(model, name)) for name in (*fields, *defaults))
     target = f"{quote(model._meta.db_table)} ({columns})"
+    rest = tuple(defaults.values())
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             with cursor.copy(f"COPY {target} FROM STDIN") as copy:
                 for row in rows:
-                    copy.write_row(row)
+                    copy.write_row(row + rest)
         else:
-            places = ", ".join(["%s"] * len(fields))
-            cursor.executemany(f"INSERT INTO {target} VALUES ({places})", rows)  # noqa: S608
+            places = ", ".join(["%s"] * (len(fields) + len(rest)))
+            cursor.executemany(f"INSERT INTO {target} VALUES ({places})", [row + rest for row in rows])  # noqa: S608
 
 
 def _column(model: type[models.Model], name: str) -> str:
@@ -32,6 +35,24 @@ def _column(model: type[models.Model], name: str) -> str:
     assert isinstance(field, models.Field)
     assert field.column is not None
     return field.column
+
+
+def _defaults(model: type[models.Model], given: set[str]) -> dict[str, Any]:
+    """Return the defaults of fields that neither rows nor the database fill, as the database's driver takes them."""
+    fields = [
+        field
+        for field in model._meta.concrete_fields
+        if field.name not in given and not (field.null or field.primary_key or field.has_db_default())
+    ]
+    return {field.name: _prepared(field) for field in fields}
+
+
+def _prepared(field: models.Field[Any, Any]) -> Any:
+    default = field.get_default()
+    if isinstance(field, models.JSONField):
+        # As text: the driver's own wrapper of JSON is for statements, not for COPY.
+        return json.dumps(default)
+    return field.get_db_prep_save(default, connection)
 
 
 def reserve_ids(model: type[models.Model], count: int) -> Sequence[int]:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection, models
-
 from explanations import store
 from explanations.importing.bulk_rows import Row, insert_rows, reserve_ids
 from explanations.models import ActivationSet, Explanation, Neuron, RelatedSet, Simulation
@@ -103,8 +101,7 @@ class NewExplanations:
         values = explanation_values(given, origin)
         score = given.simulation.scores.ev_correlation if given.simulation else None
         simulator = origin.simulator if given.simulation else ""
-        state = str(Explanation.State.CURRENT)
-        self._explanations.append((pk, neuron_id, position, score, simulator, state, "", *values))
+        self._explanations.append((pk, neuron_id, position, score, simulator, *values))
         if given.simulation:
             self.add_simulation(pk, given.simulation, origin)
         return _Headline(pk, values[0], origin.source, score, simulator)
@@ -113,22 +110,11 @@ class NewExplanations:
         self._simulations.append((explanation_id, *simulation_values(given, origin)))
 
     def write(self, counts: Counts) -> None:
-        place = ("id", "neuron_id", "dataset_position", "score", "simulator", "state", "prompt_version")
+        place = ("id", "neuron_id", "dataset_position", "score", "simulator")
         insert_rows(Explanation, (*place, *EXPLANATION_FIELDS), self._explanations)
-        defaults = {name: _default(Simulation, name) for name in ("failures", "tokens_in", "tokens_out", "cost_usd")}
-        rows = [(*row, *defaults.values()) for row in self._simulations]
-        insert_rows(Simulation, ("explanation_id", *SIMULATION_FIELDS, *defaults), rows)
+        insert_rows(Simulation, ("explanation_id", *SIMULATION_FIELDS), self._simulations)
         counts["explanations", "new"] += len(self._explanations)
-        counts["simulations", "new"] += len(rows)
-
-
-def _default(model: type[models.Model], name: str) -> Any:
-    """Return a field's default as the database's driver takes it."""
-    column = model._meta.get_field(name)
-    assert isinstance(column, models.Field)
-    value = column.get_db_prep_save(column.get_default(), connection)
-    # psycopg wraps JSON for statements; COPY takes its text.
-    return "[]" if column.get_default() == [] else value
+        counts["simulations", "new"] += len(self._simulations)
 
 
 class NewNeurons:
@@ -149,7 +135,7 @@ class NewNeurons:
         headline = store.choose_headline(explanations)
         shown = (headline.pk, headline.text, headline.score, headline.simulator) if headline else (None, "", None, "")
         place = (pk, self._model_id, neuron.neuron_id.layer, neuron.neuron_id.index)
-        self._neurons.append((*place, *neuron_values(neuron.activations), *shown, len(explanations), 0))
+        self._neurons.append((*place, *neuron_values(neuron.activations), *shown, len(explanations)))
         if neuron.activations is not None:
             self._activations.append((pk, neuron.activations.data))
         if neuron.related is not None:
@@ -158,8 +144,7 @@ class NewNeurons:
     def write(self, counts: Counts) -> None:
         place = ("id", "model_id", "layer", "index")
         headline = ("headline_id", "headline_text", "headline_score", "headline_simulator")
-        numbers = ("explanation_count", "open_flag_count")
-        insert_rows(Neuron, (*place, *NEURON_FIELDS, *headline, *numbers), self._neurons)
+        insert_rows(Neuron, (*place, *NEURON_FIELDS, *headline, "explanation_count"), self._neurons)
         insert_rows(ActivationSet, ("neuron_id", "data"), self._activations)
         insert_rows(RelatedSet, ("neuron_id", "data"), self._related)
         counts["neurons", "new"] += len(self._neurons)

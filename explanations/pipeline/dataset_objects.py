@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from sys import intern
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -201,7 +201,7 @@ class Excerpts(dict[bytes, Tokens]):
         if len(self) >= self.LIMIT:
             self.clear()
         # Interned: one string for each different token, not one for each place where it stands.
-        self[raw] = known = tuple(intern(token) for token in tokens if token is not None)
+        self[raw] = known = tuple(map(intern, cast(list[str], tokens)))
         return known
 
 

@@ -402,7 +402,7 @@ def unpack_peak(data: bytes | memoryview) -> list[tuple[str, int]]:
 
 
 def _pack_token_values(pair: TokenValues) -> list[bytes]:
-    values = np.array([np.nan if v is None else v for v in pair.values], dtype="<f4")
+    values = np.array(pair.values, dtype="<f4")  # None becomes NaN
     return [pack_tokens(pair.tokens), values.tobytes()]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from explanations.management.commands.import_dataset import open_source, read_card
+from explanations.management.commands.import_dataset import list_neurons, open_source, read_card
 from explanations.management.progress import Advance, show_progress
 from explanations.management.selection import add_selection_arguments, parse_selection
 from explanations.pipeline.ingest import Ingester, PackedNeuron
@@ -30,7 +30,8 @@ class Command(BaseCommand):
         selection = parse_selection(options["layers"], options["neurons"], options["kinds"])
         read_card(options["card"])
         source = open_source(options["source"])
-        neurons = sorted({n for kind in selection.kinds for n in source.neurons(kind) if n in selection})
+        listed = list_neurons(source, selection.kinds)
+        neurons = sorted(n for n in set().union(*listed.values()) if n in selection)
         if not neurons:
             raise CommandError(f"nothing to pack: {options['source']} has no such files for the chosen neurons")
         out = Path(options["out"])

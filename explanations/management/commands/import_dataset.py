@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from explanations.management.selection import add_selection_arguments, parse_sel
 from explanations.models import SubjectModel
 from explanations.pipeline.card import Card, CardError, decode_card
 from explanations.pipeline.ingest import Chunk, ingest_chunks
-from explanations.pipeline.layout import FolderSource, NoDatasetError, Source
+from explanations.pipeline.layout import DataKind, FolderSource, NoDatasetError, Source
 from explanations.pipeline.records import NeuronId
 
 
@@ -44,7 +44,7 @@ class Command(BaseCommand):
             raise CommandError(f"--neurons-per-layer: {options['neurons_per_layer']} is below 1")
         card = read_card(options["card"])
         source = open_source(options["source"])
-        listed = {kind: set(source.neurons(kind)) for kind in selection.kinds}
+        listed = list_neurons(source, selection.kinds)
         neurons = sorted(n for n in set().union(*listed.values()) if n in selection)
         if not neurons:
             raise CommandError(f"nothing to import: {options['source']} has no such files for the chosen neurons")
@@ -92,6 +92,14 @@ def open_source(text: str) -> Source:
         return FolderSource.open(Path(text))
     except (NoDatasetError, OSError) as error:
         raise CommandError(str(error)) from None
+
+
+def list_neurons(source: Source, kinds: Iterable[DataKind]) -> dict[DataKind, set[NeuronId]]:
+    """Return the neurons that have a file, by kind. CommandError where the source cannot be listed."""
+    try:
+        return {kind: set(source.neurons(kind)) for kind in kinds}
+    except OSError as error:
+        raise CommandError(f"{error.filename}: cannot be listed: {error.strerror or error}") from None
 
 
 def _chunks(model: SubjectModel, neurons: Sequence[NeuronId]) -> Iterator[Chunk]:
