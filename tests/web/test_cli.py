@@ -32,6 +32,11 @@ def test_a_port_in_use_is_named_with_a_way_out() -> None:
             call_command("demo", port=port)
 
 
+def test_a_port_that_another_demo_has_taken_but_does_not_serve_yet_is_refused() -> None:
+    with demo.listen(0) as listener, pytest.raises(CommandError, match="cannot be used"):
+        demo.listen(listener.getsockname()[1])
+
+
 def test_port_0_takes_a_free_one() -> None:
     with demo.listen(0) as listener:
         assert listener.getsockname()[1] > 0
@@ -100,8 +105,9 @@ def test_a_web_server_that_shows_its_page_answers(web_server: str, monkeypatch: 
 
 
 def test_a_web_server_that_does_not_listen_yet_does_not_answer() -> None:
-    with demo.listen(0) as listener:
-        assert not demo.answers(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        assert not demo.answers(f"http://127.0.0.1:{unheard.getsockname()[1]}")
 
 
 def test_a_broken_first_page_stops_the_demo(web_server: str, monkeypatch: pytest.MonkeyPatch) -> None:

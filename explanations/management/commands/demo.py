@@ -98,11 +98,13 @@ def port_number(text: str) -> int:
 
 
 def listen(port: int) -> socket.socket:
-    """Return a socket that holds the port; the web server is handed it and listens there."""
+    """Return a socket that holds the port; the web server, which is handed it, answers what queues up there."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
+        # Two sockets that do not listen yet may share a port.
+        listener.listen()
     except OSError as error:
         listener.close()
         raise CommandError(
