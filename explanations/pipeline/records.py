@@ -248,16 +248,26 @@ _TOP_OFFSET = {Split.TRAIN: 0, Split.CALIBRATION: 1, Split.VALID: 2, Split.TEST:
 _RANDOM_OFFSET = {Split.CALIBRATION: 0, Split.VALID: 1, Split.TEST: 2}
 
 
+def top_ranks(split: Split, n: int = EXCERPTS_PER_SPLIT) -> range:
+    """Return the ranks of the top excerpts of a split, counted from 0: every fourth of the first 4 n."""
+    return range(_TOP_OFFSET[split], len(_TOP_OFFSET) * n, len(_TOP_OFFSET))
+
+
+def random_ranks(split: Split, n: int = EXCERPTS_PER_SPLIT) -> range:
+    """Return the places of the random excerpts of a split, every third of the first 3 n; TRAIN has none."""
+    if split is Split.TRAIN:
+        return range(0)
+    return range(_RANDOM_OFFSET[split], len(_RANDOM_OFFSET) * n, len(_RANDOM_OFFSET))
+
+
 def split_top(record: NeuronRecord, split: Split, n: int = EXCERPTS_PER_SPLIT) -> tuple[ActivationRecord, ...]:
     """Return the top excerpts of a split: ranks offset, offset + 4, ... of the first 4 n."""
-    return record.top[: len(_TOP_OFFSET) * n][_TOP_OFFSET[split] :: len(_TOP_OFFSET)]
+    return tuple(record.top[rank] for rank in top_ranks(split, n) if rank < len(record.top))
 
 
 def split_random(record: NeuronRecord, split: Split, n: int = EXCERPTS_PER_SPLIT) -> tuple[ActivationRecord, ...]:
     """Return the random excerpts of a split, every third of the first 3 n; TRAIN has none."""
-    if split is Split.TRAIN:
-        return ()
-    return record.random[: len(_RANDOM_OFFSET) * n][_RANDOM_OFFSET[split] :: len(_RANDOM_OFFSET)]
+    return tuple(record.random[rank] for rank in random_ranks(split, n) if rank < len(record.random))
 
 
 def split_records(

@@ -1,49 +1,38 @@
-"""Explain, simulate, score: the one composition.
+"""Explain, simulate, score.
 
 Explains from *train* and scores on *valid*, so that no score is had by remembering what was explained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+import time
 
-import numpy as np
-
-from explanations.pipeline.explainer import Explainer, ExplanationError
-from explanations.pipeline.language_models import NO_USAGE, LanguageModelError, Usage
+from explanations.pipeline.explainer import Explainer, SamplingExplainer
+from explanations.pipeline.language_models import LanguageModel
 from explanations.pipeline.records import (
-    EXCERPTS_PER_SPLIT,
-    ActivationRecord,
-    Failure,
-    Floats,
-    Kind,
-    NeuronId,
     NeuronRecord,
     ScoredExplanation,
-    SequenceSimulation,
-    Simulation,
     Split,
+    random_ranks,
     split_records,
-    split_top,
+    top_ranks,
 )
-from explanations.pipeline.scorer import ScoredPair, score_sequences
-from explanations.pipeline.simulator import Simulate, SimulationError, Simulator
+from explanations.pipeline.run.plan import PipelineError, Plan, Progress, check_excerpts, no_progress
+from explanations.pipeline.run.provenance import Provenance, Result, UsedExcerpts
+from explanations.pipeline.run.simulation import SimulationRun, calibrated
+from explanations.pipeline.run.work import Work
+from explanations.pipeline.scorer import (
+    DETECTION,
+    Calibration,
+    Judgement,
+    bootstrap_interval,
+    fit_calibration,
+    judge_detection,
+    judge_fuzzing,
+)
+from explanations.pipeline.simulator import EstimatingSimulator, Simulator
 
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Told (what happens next, excerpts simulated, excerpts in all) before each step. What it raises stops the run."""
-
-TOP_NEEDED = 4 * (EXCERPTS_PER_SPLIT - 1) + 3
-"""Top excerpts without which *valid* is not complete: its last one has rank 18, counted from 0."""
-RANDOM_NEEDED = 3 * (EXCERPTS_PER_SPLIT - 1) + 2
-
-
-class PipelineError(Exception):
-    """The neuron could not be explained or scored; the message says why, in words for the person who asked."""
-
-
-def no_progress(_stage: str, _done: int, _total: int) -> None:
-    """Tell nobody."""
+DEFAULT_PLAN = Plan()
 
 
 def reexplain(
@@ -53,80 +42,115 @@ def reexplain(
 
     PipelineError where the neuron has too few excerpts, cannot be explained, or no excerpt could be simulated.
     """
-    check_excerpts(record.neuron_id, len(record.top), len(record.random))
-    train, valid = split_top(record, Split.TRAIN), split_records(record, Split.VALID)
-    progress(f"explaining from {len(train)} train excerpts", 0, len(valid))
-    try:
-        explained = explainer.explain(train)
-    except (ExplanationError, LanguageModelError) as error:
-        raise PipelineError(str(error)) from error
-    run = SimulationRun(explained.text, simulator, simulator.fit(train), explained.usage)
-    for place, (kind, excerpt) in enumerate(valid):
-        progress(f"simulating excerpt {place + 1} of {len(valid)}", place, len(valid))
-        run.add(place, kind, excerpt)
-    progress("scoring", len(valid), len(valid))
-    return ScoredExplanation(explained.text, run.score(), explainer.name, explainer.prompt_version)
+    return explain_simulate_score(record, explainer, simulator, progress=progress).scored
 
 
-def check_excerpts(neuron_id: NeuronId, top: int, random: int) -> None:
-    """Raise PipelineError where *train* and *valid* would not be complete: their scores could not be compared."""
-    if top == random == 0:
-        raise PipelineError(f"Neuron {neuron_id} has no activation records, so there is nothing to explain.")
-    if top < TOP_NEEDED or random < RANDOM_NEEDED:
-        raise PipelineError(
-            f"Neuron {neuron_id} has {top} top and {random} random excerpts. Explaining and scoring it takes at least "
-            f"{TOP_NEEDED} top and {RANDOM_NEEDED} random ones."
+def explain_simulate_score(
+    record: NeuronRecord,
+    explainer: Explainer,
+    simulator: Simulator,
+    *,
+    plan: Plan = DEFAULT_PLAN,
+    progress: Progress = no_progress,
+) -> Result:
+    """Return the explanation that the plan leads to, scored, with how it came about. PipelineError as `reexplain`."""
+    check_excerpts(record.neuron_id, len(record.top), len(record.random), plan)
+    work = Work(record, simulator, plan, progress)
+    return _score(work, work.explain(explainer), explainer)
+
+
+def simulate_and_score(
+    record: NeuronRecord,
+    text: str,
+    simulator: Simulator,
+    *,
+    plan: Plan = DEFAULT_PLAN,
+    progress: Progress = no_progress,
+) -> Result:
+    """Return an explanation that a person wrote, simulated and scored like any other. PipelineError as `reexplain`."""
+    explanation = " ".join(text.split())
+    if not explanation:
+        raise PipelineError("There is no explanation to score: the text is empty.")
+    if plan.compares:
+        raise PipelineError("A written explanation is scored as it is: it has no candidates and no revisions.")
+    check_excerpts(record.neuron_id, len(record.top), len(record.random), plan)
+    return _score(Work(record, simulator, plan, progress), explanation, None)
+
+
+def judge_explanation(
+    record: NeuronRecord, text: str, model: LanguageModel, task: str = DETECTION, *, plan: Plan = DEFAULT_PLAN
+) -> Judgement:
+    """Return how well the explanation lets a judge do a task, over the excerpts that its simulation is scored on."""
+    check_excerpts(record.neuron_id, len(record.top), len(record.random), plan)
+    excerpts = [excerpt for _, excerpt in split_records(record, plan.scored_on, plan.per_split)]
+    judge = judge_detection if task == DETECTION else judge_fuzzing
+    return judge(model, text, excerpts, seed=plan.sampling.seed or 0)
+
+
+def _score(work: Work, text: str, explainer: Explainer | None) -> Result:
+    calibration = _calibrate(work, text) if work.plan.calibrate else None
+    run = work.simulate_split(text, work.plan.scored_on)
+    work.tell("scoring")
+    simulation = run.score(calibration, work.usage)
+    name, version = (explainer.name, explainer.prompt_version) if explainer else ("", "")
+    scored = ScoredExplanation(text, simulation, name, version)
+    return Result(scored, _provenance(work, run, explainer, calibration))
+
+
+def _calibrate(work: Work, text: str) -> Calibration:
+    run = work.simulate_split(text, Split.CALIBRATION, " to calibrate")
+    calibration = fit_calibration(run.pairs)
+    if calibration is None:
+        why = f" The first one: {run.failures[0].reason}" if run.failures else ""
+        raise PipelineError(f"No calibration excerpt could be simulated.{why}")
+    return calibration
+
+
+def _provenance(
+    work: Work, run: SimulationRun, explainer: Explainer | None, calibration: Calibration | None
+) -> Provenance:
+    plan, simulator = work.plan, work.simulator
+    sampling = plan.sampling if isinstance(explainer, SamplingExplainer) else None
+    revised = isinstance(explainer, SamplingExplainer) and bool(work.revisions)
+    seed = plan.sampling.seed or 0
+    return Provenance(
+        explainer=explainer.name if explainer else "",
+        explainer_prompt=explainer.prompt_version if explainer else "",
+        revision_prompt=explainer.revision_version if revised and isinstance(explainer, SamplingExplainer) else "",
+        simulator=simulator.name,
+        simulator_prompt=simulator.prompt_version if isinstance(simulator, EstimatingSimulator) else "",
+        method=simulator.method,
+        excerpts=_used_excerpts(plan),
+        dropped=work.dropped,
+        sampling=sampling,
+        candidates=tuple(work.candidates),
+        rejected=work.rejected,
+        revisions=tuple(work.revisions),
+        calibration=calibration,
+        interval=bootstrap_interval(calibrated(run.pairs, calibration) if calibration else run.pairs, seed=seed),
+        interval_seed=seed,
+        excerpts_asked=len(run.done) + len(run.failures),
+        excerpts_simulated=len(run.done),
+        failures=tuple(run.failures),
+        usage=work.usage,
+        seconds=time.monotonic() - work.began,
+    )
+
+
+def _used_excerpts(plan: Plan) -> tuple[UsedExcerpts, ...]:
+    chosen = [purpose for purpose, is_so in (("choose", plan.compares), ("calibrate", plan.calibrate)) if is_so]
+    purposes = {
+        Split.TRAIN: "explain",
+        Split.CALIBRATION: " and ".join(chosen),
+        Split.TEST: "find mistakes",
+        plan.scored_on: "score",
+    }
+    return tuple(
+        UsedExcerpts(
+            split.value,
+            purposes[split],
+            tuple(top_ranks(split, plan.per_split)),
+            tuple(random_ranks(split, plan.per_split)),
         )
-
-
-class SimulationRun:
-    """One explanation's simulation, excerpt by excerpt. A failed excerpt is kept with its reason, never as zeros."""
-
-    def __init__(self, explanation: str, simulator: Simulator, simulate: Simulate, usage: Usage = NO_USAGE) -> None:
-        self.explanation = explanation
-        self.simulator = simulator
-        self.simulate = simulate
-        self.usage = usage
-        self.done: list[tuple[ActivationRecord, ScoredPair]] = []
-        self.failures: list[Failure] = []
-
-    def add(self, place: int, kind: Kind, excerpt: ActivationRecord) -> None:
-        """Simulate one more excerpt, the `place`-th of those asked for."""
-        try:
-            simulated = self.simulate(self.explanation, excerpt.tokens)
-            self.usage += simulated.usage
-            check_values(simulated.values, excerpt)
-        except (SimulationError, LanguageModelError) as error:
-            self.failures.append(Failure(place, str(error)))
-        else:
-            self.done.append((excerpt, ScoredPair(int(kind), excerpt.activations, simulated.values)))
-
-    def score(self) -> Simulation:
-        """Return the simulation with its scores. PipelineError where every excerpt failed."""
-        if not self.done:
-            raise PipelineError(f"No excerpt could be simulated. The first one: {self.failures[0].reason}")
-        found = score_sequences([pair for _, pair in self.done])
-        return Simulation(
-            sequences=tuple(
-                SequenceSimulation(excerpt.tokens, pair.simulated, pair.real, pair.kind, scores)
-                for (excerpt, pair), scores in zip(self.done, found.each, strict=True)
-            ),
-            scores=found.whole,
-            simulator=self.simulator.name,
-            method=self.simulator.method,
-            scale=self.simulator.scale,
-            top_only=found.top_only,
-            random_only=found.random_only,
-            failures=tuple(self.failures),
-            tokens_in=self.usage.tokens_in,
-            tokens_out=self.usage.tokens_out,
-            cost_usd=self.usage.cost_usd,
-        )
-
-
-def check_values(values: Floats, excerpt: ActivationRecord) -> None:
-    """Raise SimulationError where a simulator did not return one finite number a token."""
-    if values.shape != (len(excerpt.tokens),):
-        raise SimulationError(f"{len(excerpt.tokens)} tokens, but simulated values of shape {values.shape}")
-    if not np.isfinite(values).all():
-        raise SimulationError("some simulated values are not finite numbers")
+        for split in plan.splits
+    )

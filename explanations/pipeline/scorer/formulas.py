@@ -48,7 +48,7 @@ class SequenceScores:
 def correlation(real: Floats, simulated: Floats) -> float | None:
     """Return Pearson's r; None where a side is empty, constant but for rounding, or not finite."""
     a, s = _pair(real, simulated)
-    if not (_varies(a) and _varies(s)):
+    if not (varies(a) and varies(s)):
         return None
     a, s = _centred(a), _centred(s)
     r = float(a @ s) / math.sqrt(float(a @ a) * float(s @ s))
@@ -75,10 +75,10 @@ def scores(real: Floats, simulated: Floats) -> Scores:
 def score_sequences(pairs: Sequence[ScoredPair]) -> SequenceScores:
     """Return the scores of all excerpts together, of each, and the correlation of top and random ones apart."""
     return SequenceScores(
-        whole=scores(*_concatenated(pairs)),
+        whole=scores(*concatenated(pairs)),
         each=tuple(scores(p.real, p.simulated) for p in pairs),
-        top_only=correlation(*_concatenated(p for p in pairs if p.kind == Kind.TOP)),
-        random_only=correlation(*_concatenated(p for p in pairs if p.kind == Kind.RANDOM)),
+        top_only=correlation(*concatenated(p for p in pairs if p.kind == Kind.TOP)),
+        random_only=correlation(*concatenated(p for p in pairs if p.kind == Kind.RANDOM)),
     )
 
 
@@ -89,7 +89,7 @@ def _pair(real: Floats, simulated: Floats) -> tuple[Doubles, Doubles]:
     return a, s
 
 
-def _varies(values: Doubles) -> bool:
+def varies(values: Doubles) -> bool:
     # The range, not the standard deviation: subtracting a rounded mean makes the deviation of a constant non-zero.
     if not values.size or not np.isfinite(values).all():
         return False
@@ -109,7 +109,7 @@ def _explained(error: Doubles, total: Doubles) -> float | None:
     return 1.0 - float(error.mean()) / float(total.mean())
 
 
-def _concatenated(pairs: Iterable[ScoredPair]) -> tuple[Floats, Floats]:
+def concatenated(pairs: Iterable[ScoredPair]) -> tuple[Floats, Floats]:
     chosen = list(pairs)
     if not chosen:
         return np.zeros(0), np.zeros(0)

@@ -99,15 +99,21 @@ class ReadLevels:
                 f"“{self.simulator.method}” reads. Use the method “written” with it."
             )
         prompts = [self.simulator.prompts(explanation, tokens) for tokens in excerpts]
-        asked = [prompt for of_excerpt in prompts for prompt in of_excerpt if self._too_long(prompt) is None]
+        too_long = [[self._too_long(prompt) for prompt in of_excerpt] for of_excerpt in prompts]
+        asked = [
+            prompt
+            for of_excerpt, reasons in zip(prompts, too_long, strict=True)
+            for prompt, reason in zip(of_excerpt, reasons, strict=True)
+            if reason is None
+        ]
         answers = iter(
             model.prompt_log_probabilities_batch(
                 [prompt.text for prompt in asked], top=LIKELIEST, places=[prompt.places for prompt in asked]
             )
         )
         found: list[Outcome] = []
-        for tokens, of_excerpt in zip(excerpts, prompts, strict=True):
-            scored = [self._too_long(prompt) or next(answers) for prompt in of_excerpt]
+        for tokens, of_excerpt, reasons in zip(excerpts, prompts, too_long, strict=True):
+            scored = [reason or next(answers) for reason in reasons]
             found.append(self._read(tokens, of_excerpt, scored))
         return found
 
@@ -131,16 +137,12 @@ class ReadLevels:
         usage = sum((one.usage for one in scored if isinstance(one, ScoredPrompt)), NO_USAGE)
         try:
             expected = _expected_levels(tokens, prompts, scored)
-            if self._splits_ten():
+            if splits_ten(prompts, scored):
                 extra, expected = self._tell_tens(prompts, expected)
                 usage += extra
         except (SimulationError, LanguageModelError) as error:
             return SimulationError(str(error), usage + getattr(error, "usage", NO_USAGE))
         return Simulated(np.array([expected_value(levels) for levels in expected]), usage)
-
-    def _splits_ten(self) -> bool:
-        model = self.simulator.model
-        return model.counts_exactly and model.count_tokens("\t10\n") > model.count_tokens("\t1\n")
 
     def _tell_tens(
         self, prompts: Sequence[SimulationPrompt], expected: Sequence[dict[int, float]]
@@ -188,6 +190,16 @@ def _expected_levels(
                 )
             found.append(levels)
     return found
+
+
+def splits_ten(
+    prompts: Sequence[SimulationPrompt], scored: Sequence[ScoredPrompt | LanguageModelError | SimulationError]
+) -> bool:
+    """Return whether the model read "10", where an example has it for a level, as more than one token."""
+    if not prompts or not isinstance(scored[0], ScoredPrompt):
+        return False
+    zero = prompts[0].text.find("\t10\n") + 2
+    return any(token.text and token.start == zero for token in scored[0].tokens)
 
 
 def check_reading(prompt: SimulationPrompt, scored: ScoredPrompt) -> None:
