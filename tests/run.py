@@ -18,7 +18,9 @@ from tests.browser.chromium import missing_browser
 
 DEFAULT_POSTGRES = "postgres://127.0.0.1:5432/neuronviewer"
 OLDEST_POSTGRES = 15
-TOUCHES_DATABASE = ["tests/web", "tests/browser"]
+TOUCHES_DATABASE = ["tests/web", "tests/browser/test_journey.py"]
+IN_PARALLEL = ["--numprocesses=logical", "--maxprocesses=8", "--dist=loadfile"]
+"""A file's tests stay together, since some share a site or a database that takes seconds to make."""
 
 
 def main(arguments: list[str]) -> int:
@@ -45,7 +47,8 @@ def run_pytest(database_url: str, arguments: list[str]) -> int:
     print(f"\nTests on {'PostgreSQL' if database_url else 'SQLite'}", flush=True)
     with tempfile.TemporaryDirectory() as data:
         environment = {**os.environ, "NEURONVIEWER_DATA": data, "DATABASE_URL": database_url}
-        return subprocess.run([sys.executable, "-m", "pytest", *arguments], env=environment, check=False).returncode
+        command = [sys.executable, "-m", "pytest", *IN_PARALLEL, *arguments]
+        return subprocess.run(command, env=environment, check=False).returncode
 
 
 def why_not(url: str) -> str:
