@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import stat
 import subprocess
 import sys
@@ -121,6 +122,13 @@ def test_a_given_secret_key_is_used_and_nothing_is_written(tmp_path: Path, monke
     monkeypatch.setenv("SECRET_KEY", "given")
     assert settings.secret_key(tmp_path) == "given"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_variable_is_documented() -> None:
+    variables = set(re.findall(r'env_\w+\(\s*"([A-Z_]+)"', (ROOT / "neuronviewer" / "settings.py").read_text()))
+    documented = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+    assert len(variables) >= 11
+    assert [name for name in sorted(variables) if f"`{name}`" not in documented] == []
 
 
 @pytest.mark.parametrize(
