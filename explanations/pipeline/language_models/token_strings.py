@@ -43,13 +43,14 @@ class TokenStrings:
     def _read(self, token_id: int, name: str | None) -> bytes:
         if name is None:
             return b""
+        # Before added tokens: some vocabularies have their bytes among them.
+        if self._decoder == "sentencepiece" and (byte := BYTE_TOKEN.fullmatch(name)):
+            return bytes.fromhex(byte[1])
         if token_id in self._added:
             return self._added[token_id].encode()
         if self._decoder == "bytes":
             return b"".join(BYTE_OF.get(character, b"") or character.encode() for character in name)
         if self._decoder == "sentencepiece":
-            if byte := BYTE_TOKEN.fullmatch(name):
-                return bytes.fromhex(byte[1])
             return name.replace("\u2581", " ").encode()
         text: str = self._tokenizer.decode([token_id])
         return text.encode()
