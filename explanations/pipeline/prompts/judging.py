@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from explanations.pipeline.prompts.conversation import Dialogue, Exchange
-from explanations.pipeline.prompts.examples import EXAMPLES, ExampleExcerpt
+from explanations.pipeline.prompts.examples import EXAMPLES
 from explanations.pipeline.prompts.listing import mark, strong_places
 
 DETECTION_VERSION = "detection-1"
@@ -40,8 +40,8 @@ def yes_or_no_prompt(explanation: str, document: str, *, marked: bool) -> tuple[
     """Return the text that asks about one document, and the place at which "yes" or "no" is to be predicted."""
     task, question = (_FUZZING, "Are the right words marked") if marked else (_DETECTION, "Is the neuron active")
     parts = [f"{_TASK}{task} Answer yes or no."]
-    for example in EXAMPLES:
-        for shown, right in _solved(example.excerpts, marked):
+    for number, example in enumerate(EXAMPLES):
+        for shown, right in _solved(number, marked):
             parts.append(_single(example.explanation, shown, question) + (" yes" if right else " no"))
     text = "\n\n".join([*parts, _single(explanation, document, question)])
     return f"{text} yes", len(text)
@@ -53,8 +53,8 @@ def _single(explanation: str, document: str, question: str) -> str:
 
 def _ratings_prompt(task: str, explanation: str, documents: Sequence[str], *, marked: bool) -> Dialogue:
     examples = []
-    for example in EXAMPLES:
-        shown = _solved(example.excerpts, marked)
+    for number, example in enumerate(EXAMPLES):
+        shown = _solved(number, marked)
         answer = "[" + ", ".join("10" if right else "0" for _, right in shown) + "]"
         examples.append(Exchange(_question(example.explanation, [document for document, _ in shown]), answer))
     return Dialogue(_TASK + task + _RATINGS, tuple(examples), _question(explanation, documents))
@@ -65,12 +65,22 @@ def _question(explanation: str, documents: Sequence[str]) -> str:
     return "\n".join([f"Explanation: {_line(explanation)}", *numbered, "Answer:"])
 
 
-def _solved(excerpts: Sequence[ExampleExcerpt], marked: bool) -> list[tuple[str, bool]]:
-    """Return examples with their answers; where marks are asked for, the last one's are wrong: at its first token."""
-    found = [(excerpt, strong_places(excerpt.as_levels())) for excerpt in excerpts]
-    if not marked:
-        return [(mark(excerpt.tokens, ()), bool(strong)) for excerpt, strong in found]
-    return [(mark(excerpt.tokens, strong or [0]), bool(strong)) for excerpt, strong in found]
+def _solved(number: int, marked: bool) -> list[tuple[str, bool]]:
+    """Return an example's excerpts with their answers, in another order for each example, so that none is a pattern.
+
+    Where marks are asked for, the first one's are right and the second one's wrong.
+    """
+    found = [(excerpt, strong_places(excerpt.as_levels())) for excerpt in EXAMPLES[number].excerpts]
+    if marked:
+        (right, strong), (wrong, others) = found[:2]
+        inactive = [place for place, level in enumerate(wrong.levels) if not level]
+        third = len(inactive) // 3
+        moved = inactive[third : third + len(others)]
+        solved = [(mark(right.tokens, strong), True), (mark(wrong.tokens, moved), False)]
+    else:
+        solved = [(mark(excerpt.tokens, ()), bool(strong)) for excerpt, strong in found]
+    first = number % len(solved)
+    return solved[first:] + solved[:first]
 
 
 def _line(explanation: str) -> str:

@@ -19,7 +19,7 @@ ONE_AT_A_TIME_VERSION = "simulate-one-1"
 JSON_VERSION = "simulate-json-1"
 LIKELIHOOD_VERSION = "likelihood-1"
 
-REVEALED_FROM = (9, 0, 4)
+REVEALED_FROM = (4, 0, 4)
 """From which token on the examples' excerpts show their levels. Before it they show "unknown", as the excerpt that
 is asked about does, so that the model has seen a level follow an unknown one."""
 

@@ -69,10 +69,15 @@ class LogProbabilitySimulator:
         return [all_at_once_prompt(explanation, tokens)]
 
     def estimate(self, explanation: str, excerpts: Sequence[Sequence[str]]) -> Usage:
-        prompts = [prompt.text for tokens in excerpts for prompt in self.prompts(explanation, tokens)]
-        tokens_in = sum(map(self.model.count_tokens, prompts))
+        whole = [self.model.count_tokens(all_at_once_prompt(explanation, tokens).text) for tokens in excerpts]
+        count, tokens_in = len(excerpts), sum(whole)
+        if self.one_at_a_time:
+            # Prompts grow from the shortest to the whole: half of what these differ in, on average.
+            shortest = self.model.count_tokens(all_at_once_prompt(explanation, ()).text)
+            count = sum(map(len, excerpts))
+            tokens_in = sum(len(t) * (shortest + w) // 2 for t, w in zip(excerpts, whole, strict=True))
         # An endpoint tells what it expects inside a prompt by writing one token after it.
-        return Usage(tokens_in, len(prompts), self.model.cost_usd(tokens_in, len(prompts)), is_estimate=True)
+        return Usage(tokens_in, count, self.model.cost_usd(tokens_in, count), is_estimate=True)
 
 
 @dataclass(frozen=True, slots=True)
