@@ -20,9 +20,7 @@ PHRASE = "phrase"
 
 MARKERS = {
     **dict.fromkeys(("after", "following", "preceded by", "follows", "follow"), AFTER),
-    **dict.fromkeys(
-        ("before", "followed by", "preceding", "introducing", "precedes", "modifying", "precede"), BEFORE
-    ),
+    **dict.fromkeys(("before", "followed by", "preceding", "introducing", "precedes", "modifying", "precede"), BEFORE),
     **dict.fromkeys(
         ("such as", "including", "for example", "like", "especially", "e.g.", "mostly", "particularly", "for instance"),
         LIKE,
@@ -32,9 +30,7 @@ MARKERS = {
 }
 MARKER = re.compile(rf"\b({'|'.join(re.escape(m) for m in sorted(MARKERS, key=len, reverse=True))})(?!\w)", re.I)
 PART = re.compile(r"(?:,|;)\s+(?:and|or|plus|as well as|and also)\s+|;\s+|\.\s+(?=[A-Z])| plus ")
-QUOTED = re.compile(
-    r"(?<!\w)(?:'([^']{1,40}?)'|\"([^\"]{1,60}?)\"|‘([^’]{1,40})’|“([^”]{1,60})”|`([^`]{1,60})`)(?!\w)"
-)
+QUOTED = re.compile(r"(?<!\w)(?:'([^']{1,40}?)'|\"([^\"]{1,60}?)\"|‘([^’]{1,40})’|“([^”]{1,60})”|`([^`]{1,60})`)(?!\w)")
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 MASK = re.compile(r"\x01(\d+)\x02")
 """What stands for a quotation while markers are looked for: the words in it mark nothing."""

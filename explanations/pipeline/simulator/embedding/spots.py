@@ -1,4 +1,4 @@
-"""Tokens where they stand: the word that each is a piece of, what is beside it, where sentences and quotations begin."""
+"""Tokens where they stand: of which word each is a piece, what is beside it, where sentences and quotations begin."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def excerpt_spots(tokens: Sequence[str]) -> tuple[Spot, ...]:
             first, last = pos == start, pos == end - 1
             quoted = marks % 2 == 1
             spots.append(
-                Spot(
-                    tokens[pos], word, shape, first, last, pos, before[i], after[i], word in seen, opening, quoted
-                )
+                Spot(tokens[pos], word, shape, first, last, pos, before[i], after[i], word in seen, opening, quoted)
             )
             marks += shape in QUOTATION_MARKS
         seen.add(word)

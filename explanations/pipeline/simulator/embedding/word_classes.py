@@ -132,7 +132,8 @@ CLASSES: tuple[tuple[str, Test], ...] = (
     (r"capitali[sz]ed|proper (?:nouns?|names?)|names?|surnames?|capital letters?|initials", _is_name),
     (r"single letters?|letters?|initials|variables?", lambda s: len(s.word) == 1 and s.word.isalpha()),
     (
-        r"greek (?:letters?|words?)|non-latin|accented|foreign letters?|chinese|japanese|arabic|cyrillic|unicode|script",
+        r"greek (?:letters?|words?)|non-latin|accented|foreign letters?"
+        r"|chinese|japanese|arabic|cyrillic|unicode|script",
         lambda s: any(ord(c) > 127 for c in s.word),
     ),
     (r"urls?|web ?addresses|links", lambda s: bool(re.search(r"https?|www|\.com|\.org", s.word))),
@@ -142,7 +143,8 @@ CLASSES: tuple[tuple[str, Test], ...] = (
         lambda s: _is_later_piece(s) and not s.last,
     ),
     (
-        rf"(?:late|later|final|last|closing|end|ending|second) {PIECES}|endings?|suffix(?:es)?|pieces? ending|word ends",
+        rf"(?:late|later|final|last|closing|end|ending|second) {PIECES}"
+        r"|endings?|suffix(?:es)?|pieces? ending|word ends",
         lambda s: _is_later_piece(s) and s.last,
     ),
     (r"pieces?|fragments?|sub-?words?|syllables?|suffix(?:es)?|continu\w+|stems?", _is_later_piece),
