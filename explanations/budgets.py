@@ -186,6 +186,23 @@ def read_day(person_id: int | None, day: date | None = None) -> DaySpending:
     return DaySpending(amount(row.held), amount(row.spent)) if row else DaySpending(Decimal(0), Decimal(0))
 
 
+def describe_caps(person_id: int | None) -> list[str]:
+    """Return in sentences what a person may still spend. A query for each cap on a day."""
+    sentences = []
+    if settings.BUDGET_USD_PER_JOB is not None:
+        sentences.append(f"One job may cost at most {written(settings.BUDGET_USD_PER_JOB)}.")
+    for cap, who, asked in (
+        (settings.BUDGET_USD_PER_PERSON_PER_DAY, person_id, "What you ask for"),
+        (settings.BUDGET_USD_PER_DAY, None, "What everybody asks for"),
+    ):
+        if cap is not None:
+            taken = read_day(who).taken
+            sentences.append(
+                f"{asked} may cost at most {written(cap)} a day; {written(taken)} of today's are spent or held."
+            )
+    return sentences
+
+
 def dollars(usd: float) -> Decimal:
     """Return an amount in whole millionths of a dollar, rounded up: a cap is never exceeded by rounding."""
     # To nine digits first: 0.1 + 0.2 is 0.30000000000000004.

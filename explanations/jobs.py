@@ -1,16 +1,18 @@
 """Re-explanations: ask for one, cancel one, and take up those whose worker died. `leases` is the worker's side.
 
 `request_job(*, neuron, parent, requested_by, explainer=TOKEN_LOOKUP, simulator=TOKEN_LOOKUP) -> Job` raises
-`JobExists(job)` where the same is already asked for and not finished. It may be called inside a transaction: the
-work is queued when that commits.
+`JobExists(job)` where the same is already asked for and not finished, and `budgets.OverBudget` where a cap does not
+allow it. It may be called inside a transaction: the work is queued when that commits.
 """
 
 from __future__ import annotations
 
 import enum
 import logging
-from collections import Counter
+from copy import copy
+from dataclasses import asdict
 from datetime import timedelta
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,17 +25,30 @@ from django_tasks_db.models import DBTaskResult
 
 from explanations import budgets, store, tasks
 from explanations.leases import MAX_ATTEMPTS, lapsed
+from explanations.methods import (
+    DEAF,
+    Estimate,
+    estimate_job,
+    is_free,
+    plan_options,
+    planned_explainers,
+    planned_simulators,
+    read_plan,
+)
 from explanations.models import Explanation, Job, Neuron
-from explanations.pipeline.explainer import EXPLAINERS
-from explanations.pipeline.records import Kind
+from explanations.pipeline.explainer import Explainer
+from explanations.pipeline.records import NeuronRecord
 from explanations.pipeline.run import check_excerpts
-from explanations.pipeline.simulator import SIMULATORS
+from explanations.pipeline.simulator import Simulator
 from explanations.pipeline.token_lookup import TOKEN_LOOKUP
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 logger = logging.getLogger(__name__)
+
+A_PERSON = "a person"
+"""The explainer of jobs that score what a person wrote."""
 
 
 class JobExists(Exception):  # noqa: N818  it is an answer more than an error
@@ -47,44 +62,79 @@ class JobExists(Exception):  # noqa: N818  it is an answer more than an error
 # Asking
 
 
-def check_neuron(neuron: Neuron) -> None:
-    """Raise PipelineError where the neuron has too few excerpts to explain and score it. One query."""
-    kinds = Counter(record.kind for record in store.read_packed_records(neuron)[0])
-    check_excerpts(neuron.neuron_id, kinds[Kind.TOP], kinds[Kind.RANDOM])
+def check_record(neuron: Neuron, record: NeuronRecord | None) -> NeuronRecord:
+    """Return the record. PipelineError where it has too few excerpts to explain and score the neuron."""
+    record = record or NeuronRecord(neuron.neuron_id, top=(), random=())
+    check_excerpts(neuron.neuron_id, len(record.top), len(record.random))
+    return record
 
 
 def request_job(
     *,
     neuron: Neuron,
     parent: Explanation | None,
-    requested_by: User,
+    requested_by: User | None,
     explainer: str = TOKEN_LOOKUP,
     simulator: str = TOKEN_LOOKUP,
+    candidates: int = 1,
+    revisions: int = 0,
 ) -> Job:
     """Queue a re-explanation of `neuron` that is to better `parent`. JobExists where the same is not finished yet.
 
-    ValueError where the installation has no such explainer or simulator, or `parent` is another neuron's.
+    ValueError where the installation has no such explainer or simulator, or `parent` is another neuron's. OverBudget
+    where a cap does not allow what it may cost, PipelineError where that cannot be told.
     """
-    if explainer not in EXPLAINERS or simulator not in SIMULATORS:
-        raise ValueError(f"no explainer {explainer!r} or no simulator {simulator!r} here")
     if parent is not None and parent.neuron_id != neuron.pk:
         raise ValueError(f"explanation {parent.pk} is not of neuron {neuron.pk}")
+    explaining, simulating = planned_explainers().get(explainer), planned_simulators().get(simulator)
+    if explaining is None or simulating is None:
+        raise ValueError(f"no explainer {explainer!r} or no simulator {simulator!r} here")
+    wanted = Job(neuron=neuron, parent=parent, requested_by=requested_by, explainer=explainer, simulator=simulator)
+    wanted.options = plan_options(explaining, candidates, revisions)
+    return _queue_once(wanted, explaining, simulating)
+
+
+def request_scoring(*, neuron: Neuron, text: str, requested_by: User, simulator: str) -> Job:
+    """Queue the scoring of an explanation that a person wrote. Raises what `request_job` does."""
+    simulating = planned_simulators().get(simulator)
+    if simulating is None or simulator in DEAF:
+        raise ValueError(f"no simulator {simulator!r} that reads explanations here")
+    text = store.storable_text(text)
+    wanted = Job(neuron=neuron, requested_by=requested_by, explainer=A_PERSON, simulator=simulator, text=text)
+    return _queue_once(wanted, None, simulating)
+
+
+def _estimate(job: Job, explainer: Explainer | None, simulator: Simulator) -> Estimate:
+    """Return what a job is expected to take. Two queries; none where no language model is asked. PipelineError."""
+    if is_free(explainer) and is_free(simulator):
+        return Estimate()
+    record = check_record(job.neuron, store.read_neuron_record(job.neuron))
+    return estimate_job(record, explainer, simulator, read_plan(job.options), job.text)
+
+
+def _queue_once(wanted: Job, explainer: Explainer | None, simulator: Simulator) -> Job:
+    estimate = _estimate(wanted, explainer, simulator)
+    wanted.estimate = asdict(estimate)
+    held = budgets.most_for_job(estimate.usd, estimate.most_usd)
     try:
-        return _create_job(neuron, parent, requested_by, explainer, simulator)
+        return _create_job(wanted, held)
     except IntegrityError:
         # The unique constraint is the judge: two clicks at once both find no job when they look first.
-        same = Job.objects.unfinished().filter(neuron=neuron, explainer=explainer, simulator=simulator).first()
-        if same is None:
+        same = Job.objects.unfinished().filter(
+            neuron=wanted.neuron, explainer=wanted.explainer, simulator=wanted.simulator, text=wanted.text
+        )
+        found = same.first()
+        if found is None:
             # It finished in the meantime (or something else is wrong, which the second try says).
-            return _create_job(neuron, parent, requested_by, explainer, simulator)
-        raise JobExists(same) from None
+            return _create_job(wanted, held)
+        raise JobExists(found) from None
 
 
 @transaction.atomic
-def _create_job(neuron: Neuron, parent: Explanation | None, person: User, explainer: str, simulator: str) -> Job:
-    job = Job.objects.create(
-        neuron=neuron, parent=parent, requested_by=person, explainer=explainer, simulator=simulator
-    )
+def _create_job(wanted: Job, held: Decimal) -> Job:
+    job = copy(wanted)
+    job.save(force_insert=True)
+    budgets.hold_for_job(job, held)
     _enqueue_on_commit(job.pk)
     return job
 

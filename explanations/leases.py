@@ -19,7 +19,7 @@ from django.db.models.functions import Coalesce, Now
 from explanations import budgets, store
 from explanations.models import Explanation, Job, Neuron, Source
 from explanations.pipeline.language_models import NO_USAGE, Usage
-from explanations.pipeline.records import ScoredExplanation
+from explanations.pipeline.run import Result
 
 MAX_ATTEMPTS = 3
 """Workers that may die of a job before it is given up."""
@@ -76,7 +76,7 @@ def renew(job_id: int, owner: str, spent: Usage = NO_USAGE, **progress: Any) -> 
         return Renewal(Job.objects.values_list("cancel_requested", flat=True).get(pk=job_id))
 
 
-def finish(job: Job, owner: str, scored: ScoredExplanation, source: Source, spent: Usage = NO_USAGE) -> Explanation:
+def finish(job: Job, owner: str, result: Result, source: Source, spent: Usage = NO_USAGE) -> Explanation:
     """Store the result and mark the job done, both or neither. LeaseLost where it is not `owner`'s any more.
 
     `spent` is what was spent since the last renewal, here and below.
@@ -86,7 +86,13 @@ def finish(job: Job, owner: str, scored: ScoredExplanation, source: Source, spen
         _end(job.pk, owner, spent, Job.State.DONE)
         author = job.requested_by if source == Source.HUMAN else None
         return store.save_explanation(
-            neuron=job.neuron, scored=scored, source=source, parent=parent, author=author, job=job
+            neuron=job.neuron,
+            scored=result.scored,
+            source=source,
+            parent=parent,
+            author=author,
+            job=job,
+            provenance=result.provenance,
         )
 
 

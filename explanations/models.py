@@ -193,8 +193,6 @@ class Explanation(models.Model):
     source = models.CharField(max_length=12, choices=Source)
     explainer = models.CharField(max_length=120, blank=True, help_text="Empty where the source does not say.")
     prompt_version = models.CharField(max_length=60, blank=True)
-    # NULL where it is not known: SQLite adds such a column without rewriting the table.
-    provenance = models.JSONField(null=True, blank=True, help_text="How it was made; empty for imported ones.")
     dataset_position = models.PositiveSmallIntegerField(
         null=True, help_text="Its place in the imported file; empty for explanations made here."
     )
@@ -252,7 +250,9 @@ class Simulation(models.Model):
     tokens_out = models.PositiveBigIntegerField(default=0)
     cost_usd = models.DecimalField(max_digits=12, decimal_places=6, default=0)
     # NULL where it is not known: SQLite adds such a column without rewriting the table.
-    provenance = models.JSONField(null=True, blank=True, help_text="How it was made; empty for imported ones.")
+    provenance = models.JSONField(
+        null=True, blank=True, help_text="How it and the explanation came about: pipeline.run.Provenance; NULL unknown."
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

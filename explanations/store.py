@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from django.db import transaction
@@ -21,6 +21,7 @@ from explanations.pipeline.records import (
     SequenceSimulation,
 )
 from explanations.pipeline.records import Simulation as SimulationRecord
+from explanations.pipeline.run import Provenance
 from explanations.statistics import refresh_statistics
 
 if TYPE_CHECKING:
@@ -34,6 +35,15 @@ Tokens = tuple[str, ...]
 def storable_text(text: str) -> str:
     """Return text that every database takes: NUL (PostgreSQL refuses it) and lone surrogates are made visible."""
     return text.replace("\0", "\u2400").encode("utf-8", "replace").decode()
+
+
+def storable_json(value: Any) -> Any:
+    """Return JSON whose every text is storable; PostgreSQL takes no NUL inside it either."""
+    if isinstance(value, dict):
+        return {key: storable_json(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable_json(part) for part in value]
+    return storable_text(value) if isinstance(value, str) else value
 
 
 # Reading
@@ -190,8 +200,12 @@ def save_explanation(
     parent: Explanation | None = None,
     author: User | None = None,
     job: Job | None = None,
+    provenance: Provenance | None = None,
 ) -> Explanation:
-    """Store a new explanation with its simulation, and bring the neuron's headline up to date."""
+    """Store a new explanation with its simulation, and bring the neuron's headline up to date.
+
+    `provenance` is of both, and kept with the simulation.
+    """
     simulation = scored.simulation
     explanation = Explanation.objects.create(
         neuron=neuron,
@@ -211,7 +225,9 @@ def save_explanation(
         Excerpt.objects.bulk_create(sorted(excerpts, key=lambda row: row.key), ignore_conflicts=True)
         real = {r.key: r.activations for r in read_packed_records(neuron)[0]}
         keys = [excerpt.key for excerpt in excerpts]
-        build_simulation(simulation, explanation=explanation, real=real, keys=keys).save()
+        row = build_simulation(simulation, explanation=explanation, real=real, keys=keys)
+        row.provenance = storable_json(provenance.as_json()) if provenance else None
+        row.save()
     refresh_headlines([neuron.pk])
     return explanation
 

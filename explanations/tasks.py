@@ -13,13 +13,13 @@ from django.db import OperationalError, connection, transaction
 from django_tasks import TaskContext, task
 
 from explanations import budgets, leases, store
+from explanations.methods import open_explainer, open_simulator, read_plan
 from explanations.models import Job, Source
-from explanations.pipeline.explainer import EXPLAINERS, Explainer
-from explanations.pipeline.language_models import NO_USAGE, Usage
+from explanations.pipeline.explainer import EXPLAINERS
+from explanations.pipeline.language_models import NO_USAGE, LanguageModelError, Usage
 from explanations.pipeline.metering import LimitReached, Meter
-from explanations.pipeline.records import NeuronRecord, ScoredExplanation
-from explanations.pipeline.run import PipelineError, reexplain
-from explanations.pipeline.simulator import SIMULATORS
+from explanations.pipeline.records import NeuronRecord
+from explanations.pipeline.run import PipelineError, Result, explain_simulate_score, simulate_and_score
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ def _work(job: Job, reporter: Reporter) -> str:
     owner = reporter.owner
     try:
         with heartbeat(reporter):
-            scored = compute(job, reporter)
-        leases.finish(job, owner, scored, source_of(EXPLAINERS[job.explainer]), reporter.unwritten())
+            result = compute(job, reporter)
+        leases.finish(job, owner, result, source_of(job), reporter.unwritten())
     except Cancelled:
         leases.stop(job.pk, owner, reporter.unwritten())
         return "cancelled"
@@ -94,18 +94,29 @@ def _work(job: Job, reporter: Reporter) -> str:
     return "done"
 
 
-def compute(job: Job, reporter: Reporter) -> ScoredExplanation:
-    """Return the job's explanation with its simulation. PipelineError says in words why there is none."""
-    explainer, simulator = EXPLAINERS.get(job.explainer), SIMULATORS.get(job.simulator)
-    if explainer is None or simulator is None:
-        missing = f"explainer “{job.explainer}”" if explainer is None else f"simulator “{job.simulator}”"
-        raise PipelineError(f"The worker does not have the {missing}.")
+def compute(job: Job, reporter: Reporter) -> Result:
+    """Return the job's explanation, scored, with how it came about. PipelineError says in words why there is none."""
     record = store.read_neuron_record(job.neuron) or NeuronRecord(job.neuron.neuron_id, top=(), random=())
-    return reexplain(record, explainer, simulator, reporter.tell)
+    try:
+        simulator = open_simulator(job.simulator, reporter.meter)
+        explainer = None if job.text else open_explainer(job.explainer, reporter.meter)
+    except LanguageModelError as error:
+        raise PipelineError(str(error)) from error
+    if simulator is None:
+        raise PipelineError(f"The worker does not have the simulator “{job.simulator}”.")
+    if job.text:
+        return simulate_and_score(record, job.text, simulator, progress=reporter.tell)
+    if explainer is None:
+        raise PipelineError(f"The worker does not have the explainer “{job.explainer}”.")
+    plan = read_plan(job.options)
+    return explain_simulate_score(record, explainer, simulator, plan=plan, progress=reporter.tell)
 
 
-def source_of(explainer: Explainer) -> Source:
-    return Source.BASELINE if explainer.is_baseline else Source.MODEL
+def source_of(job: Job) -> Source:
+    if job.text:
+        return Source.HUMAN
+    explainer = EXPLAINERS.get(job.explainer)
+    return Source.BASELINE if explainer is not None and explainer.is_baseline else Source.MODEL
 
 
 def hand_back(reporter: Reporter, stop: BaseException) -> str:

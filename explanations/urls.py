@@ -26,6 +26,7 @@ urlpatterns = [
     path("random/", overview.random_neuron, name="random"),
     path("search/", search.search, name="search"),
     path("explanations/<int:pk>/flag/", review.flag, name="flag"),
+    path("explanations/<int:pk>/provenance.json", jobs.provenance, name="provenance"),
     path("review/", review.review, name="review"),
     path("review/<int:pk>/", review.flag_history, name="flag_history"),
     path("review/<int:pk>/claim/", review.claim, name="claim"),
@@ -46,4 +47,5 @@ urlpatterns = [
     path(NEURON, neuron.neuron, name="neuron"),
     path(NEURON + "excerpts/", neuron.excerpts, name="excerpts"),
     path(NEURON + "re-explain/", jobs.reexplain, name="reexplain"),
+    path(NEURON + "explain/", jobs.explain, name="explain"),
 ]

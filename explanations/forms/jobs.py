@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django import forms
 from django.contrib.auth.models import AnonymousUser, User
+from django.forms.boundfield import BoundWidget
 from django.utils.text import Truncator
 
+from explanations.methods import (
+    DEAF,
+    MOST_CANDIDATES,
+    MOST_REVISIONS,
+    Estimate,
+    estimate_explainer,
+    estimate_job,
+    estimate_simulator,
+    is_free,
+    plan_options,
+    planned_explainers,
+    planned_simulators,
+    read_plan,
+)
 from explanations.models import Explanation, Job, Neuron
-from explanations.pipeline.explainer import EXPLAINERS, Explainer
-from explanations.pipeline.simulator import SIMULATORS, Simulator
+from explanations.pipeline.explainer import Explainer
+from explanations.pipeline.records import NeuronRecord
+from explanations.pipeline.run import PipelineError
+from explanations.pipeline.simulator import Simulator
 from explanations.querysets import JobQuerySet
 from explanations.templatetags.neurons import correlation
 
@@ -20,6 +38,8 @@ if TYPE_CHECKING:
 else:
     # Django's own class takes no parameter outside of the type checker.
     _ModelChoiceField = forms.ModelChoiceField
+
+M = TypeVar("M", Explainer, Simulator)
 
 STATES = {
     "": "all",
@@ -82,6 +102,29 @@ class ExplanationChoice(_ModelChoiceField):
         return f"{Truncator(explanation.text).chars(160)} (score {correlation(explanation.score)}{by})"
 
 
+def _method_field(label: str) -> forms.ChoiceField:
+    name = label.lower()
+    return forms.ChoiceField(
+        label=label,
+        widget=forms.RadioSelect,
+        error_messages={
+            "required": f"Choose {'an' if name[0] == 'e' else 'a'} {name}.",
+            "invalid_choice": f"There is no {name} “%(value)s” here.",
+        },
+    )
+
+
+def _count_field(label: str, least: int, most: int) -> forms.IntegerField:
+    message = f"{label}: a whole number from {least} to {most}."
+    return forms.IntegerField(
+        label=label,
+        required=False,
+        min_value=least,
+        max_value=most,
+        error_messages=dict.fromkeys(("invalid", "min_value", "max_value"), message),
+    )
+
+
 class ReexplainForm(forms.Form):
     """How a neuron is to be explained anew, and which explanation that is to better."""
 
@@ -92,43 +135,149 @@ class ReexplainForm(forms.Form):
         widget=forms.RadioSelect,
         error_messages={"invalid_choice": "That is not a current explanation of this neuron."},
     )
-    explainer = forms.ChoiceField(
-        label="Explainer",
-        widget=forms.RadioSelect,
-        error_messages={
-            "required": "Choose an explainer.",
-            "invalid_choice": "There is no explainer “%(value)s” here.",
-        },
-    )
-    simulator = forms.ChoiceField(
-        label="Simulator",
-        widget=forms.RadioSelect,
-        error_messages={
-            "required": "Choose a simulator.",
-            "invalid_choice": "There is no simulator “%(value)s” here.",
-        },
-    )
+    explainer = _method_field("Explainer")
+    simulator = _method_field("Simulator")
+    candidates = _count_field("Candidates", 1, MOST_CANDIDATES)
+    revisions = _count_field("Revisions", 0, MOST_REVISIONS)
 
     def __init__(self, data: Mapping[str, Any] | None, *, neuron: Neuron, asked: Mapping[str, Any]) -> None:
         """Offer what there is. `asked` is the address's query, which may choose beforehand."""
+        self.explainers, self.simulators = planned_explainers(), planned_simulators()
         initial = {
             "parent": _number(asked.get("parent")) or neuron.headline_id,
-            "explainer": asked.get("explainer") or next(iter(EXPLAINERS)),
-            "simulator": asked.get("simulator") or next(iter(SIMULATORS)),
+            "explainer": _known(asked.get("explainer"), self.explainers),
+            "simulator": _known(asked.get("simulator"), self.simulators),
+            "candidates": _between(asked.get("candidates"), 1, MOST_CANDIDATES),
+            "revisions": _between(asked.get("revisions"), 0, MOST_REVISIONS),
         }
         super().__init__(data, initial=initial)
         parent = self.fields["parent"]
         assert isinstance(parent, ExplanationChoice)
         parent.empty_label = None
         parent.queryset = neuron.explanations.current().order_by("id")
-        for name, registry in (("explainer", EXPLAINERS), ("simulator", SIMULATORS)):
-            field = self.fields[name]
-            assert isinstance(field, forms.ChoiceField)
-            field.choices = [(key, _describe(method)) for key, method in registry.items()]
+        _offer(self.fields["explainer"], self.explainers)
+        _offer(self.fields["simulator"], self.simulators)
+
+    @property
+    def offers_language_model(self) -> bool:
+        return not all(is_free(explainer) for explainer in self.explainers.values())
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = self.cleaned_data
+        explainer, simulator = cleaned.get("explainer"), cleaned.get("simulator")
+        if simulator in DEAF and explainer and explainer != simulator:
+            self.add_error(
+                "simulator",
+                f"“{simulator}” never reads the explanation, so its score would say nothing about it. Choose another "
+                f"simulator, or “{simulator}” as the explainer too.",
+            )
+        cleaned["candidates"] = cleaned.get("candidates") or 1
+        cleaned["revisions"] = cleaned.get("revisions") or 0
+        if explainer and is_free(self.explainers[explainer]):
+            for name, least in (("candidates", 1), ("revisions", 0)):
+                if cleaned[name] > least:
+                    self.add_error(name, f"“{explainer}” always says the same: leave this at {least}.")
+        return cleaned
+
+
+class WrittenForm(forms.Form):
+    """An explanation that a person writes, and what is to score it."""
+
+    text = forms.CharField(
+        label="What does this neuron look for?",
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        error_messages={
+            "required": "Write what the neuron looks for.",
+            "max_length": "At most %(limit_value)d characters; these are %(show_value)d.",
+            "null_characters_not_allowed": "A null character cannot be part of an explanation.",
+        },
+    )
+    simulator = _method_field("Simulator")
+
+    def __init__(self, data: Mapping[str, Any] | None, *, neuron: Neuron, asked: Mapping[str, Any]) -> None:
+        self.neuron = neuron
+        self.simulators = {name: method for name, method in planned_simulators().items() if name not in DEAF}
+        super().__init__(data, initial={"simulator": _known(asked.get("simulator"), self.simulators)})
+        _offer(self.fields["simulator"], self.simulators)
+
+    def clean_text(self) -> str:
+        text = " ".join(self.cleaned_data["text"].split())
+        if not any(character.isalnum() for character in text):
+            raise forms.ValidationError("An explanation has words.")
+        return text
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = self.cleaned_data
+        same = self.neuron.explanations.current().filter(
+            text=cleaned.get("text", ""), simulator=cleaned.get("simulator", "")
+        )
+        if cleaned.get("text") and same.exists():
+            self.add_error("text", "The neuron has this very explanation already, scored by this simulator.")
+        return cleaned
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedMethod:
+    """An explainer or a simulator as a form offers it."""
+
+    choice: BoundWidget
+    method: Explainer | Simulator
+    estimate: Estimate | None
+    """what it takes once; None where that cannot be told"""
+
+
+def offer_explainers(form: ReexplainForm, record: NeuronRecord) -> list[OfferedMethod]:
+    """Return what the form offers as explainer, each with what it takes for this neuron."""
+    offered = ((choice, form.explainers[str(choice.data["value"])]) for choice in form["explainer"])
+    return [OfferedMethod(choice, method, _told(estimate_explainer, record, method)) for choice, method in offered]
+
+
+def offer_simulators(form: ReexplainForm | WrittenForm, record: NeuronRecord) -> list[OfferedMethod]:
+    """Return what the form offers as simulator, each with what it takes for this neuron."""
+    offered = ((choice, form.simulators[str(choice.data["value"])]) for choice in form["simulator"])
+    return [OfferedMethod(choice, method, _told(estimate_simulator, record, method)) for choice, method in offered]
+
+
+def _told(estimate: Callable[[NeuronRecord, M], Estimate], record: NeuronRecord, method: M) -> Estimate | None:
+    try:
+        return estimate(record, method)
+    except PipelineError:
+        return None
+
+
+def estimate_chosen(form: ReexplainForm, record: NeuronRecord) -> Estimate | None:
+    """Return what the choice takes that the form holds now; None where it is not one, or that cannot be told."""
+    explainer = form.explainers.get(str(form["explainer"].value()))
+    simulator = form.simulators.get(str(form["simulator"].value()))
+    if explainer is None or simulator is None or (simulator.name in DEAF and explainer.name != simulator.name):
+        return None
+    candidates = _between(form["candidates"].value(), 1, MOST_CANDIDATES)
+    revisions = _between(form["revisions"].value(), 0, MOST_REVISIONS)
+    try:
+        plan = read_plan(plan_options(explainer, candidates, revisions))
+        return estimate_job(record, explainer, simulator, plan)
+    except PipelineError:
+        return None
+
+
+def _offer(field: forms.Field, methods: Mapping[str, Explainer | Simulator]) -> None:
+    assert isinstance(field, forms.ChoiceField)
+    field.choices = [(name, _describe(method)) for name, method in methods.items()]
 
 
 def _describe(method: Explainer | Simulator) -> str:
-    return f"{method.name.capitalize()} ({method.cost}). {method.description}"
+    return f"{method.name} ({method.cost}). {method.description}"
+
+
+def _known(asked: object, methods: Mapping[str, object]) -> str:
+    """Return the method that an address asks for, else the first there is."""
+    return str(asked) if asked in methods else next(iter(methods), "")
+
+
+def _between(asked: object, least: int, most: int) -> int:
+    number = _number(asked)
+    return least if number is None else min(max(number, least), most)
 
 
 def _number(text: object) -> int | None:

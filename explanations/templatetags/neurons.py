@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 from django import template
@@ -31,6 +32,15 @@ def figure(value: float | None, digits: int = 3) -> str:
 def grouped(value: int) -> str:
     """Return a whole number with its thousands apart."""
     return f"{value:,}"
+
+
+@register.filter
+def dollars(value: float | Decimal) -> str:
+    """Return an amount of US dollars: in cents, below ten of them with two digits that are not zero."""
+    amount = float(value)
+    if amount and abs(amount) < 0.1:
+        return f"${Decimal(f'{amount:.2g}'):f}"
+    return f"${amount:,.2f}"
 
 
 @register.filter

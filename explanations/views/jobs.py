@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from django import forms
 from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
-from django.http import HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from explanations import budgets, store
 from explanations import jobs as jobbing
 from explanations.access import permission_first, sign_in_first
-from explanations.forms.jobs import JobFilter, ReexplainForm, job_states
+from explanations.forms.jobs import (
+    JobFilter,
+    ReexplainForm,
+    WrittenForm,
+    estimate_chosen,
+    job_states,
+    offer_explainers,
+    offer_simulators,
+)
 from explanations.http import HtmxHttpRequest, render_page
-from explanations.jobs import Cancelling
+from explanations.jobs import Cancelling, request_job, request_scoring
+from explanations.methods import missing
 from explanations.models import Explanation, Job, Neuron, Simulation
 from explanations.paging import Order, paginate
-from explanations.pipeline.records import EXCERPTS_PER_SPLIT
-from explanations.pipeline.run import PipelineError
+from explanations.pipeline.records import EXCERPTS_PER_SPLIT, NeuronRecord
+from explanations.pipeline.run import PipelineError, check_excerpts
+from explanations.provenance import provenance_of
 
 NEWEST_FIRST = Order(None, "id", descending=True)
 
@@ -37,42 +51,89 @@ CANCEL_WORDS = {
 @permission_first("explanations.add_job", "Re-explaining neurons needs a permission that your account does not have.")
 @require_http_methods(["GET", "HEAD", "POST"])
 def reexplain(request: HtmxHttpRequest, slug: str, layer: int, index: int) -> HttpResponse:
-    """Ask how to explain a neuron anew, and queue it."""
-    neurons = Neuron.objects.select_related("model").defer("peak")
-    neuron = get_object_or_404(neurons, model__slug=slug, layer=layer, index=index)
+    """Ask how to explain a neuron anew, say what that would take, and queue it."""
+    neuron, record, problem = _find_neuron(slug, layer, index)
     form = ReexplainForm(request.POST if request.method == "POST" else None, neuron=neuron, asked=request.GET)
-    problem = _problem_of(neuron)
     if request.method == "POST" and not problem and form.is_valid():
-        return _request(request, neuron, form)
+        queued = _queue(request, form, lambda person, chosen: request_job(neuron=neuron, requested_by=person, **chosen))
+        if queued is not None:
+            return queued
     context = {
+        "form": form,
+        "unfinished": Job.objects.unfinished().filter(neuron=neuron).order_by("id"),
+        "excerpts": EXCERPTS_PER_SPLIT,
+        "explainers": offer_explainers(form, record),
+        "simulators": offer_simulators(form, record),
+        "estimate": estimate_chosen(form, record),
+    }
+    return render_page(request, "reexplain", context | _about(request, neuron, problem))
+
+
+@permission_first("explanations.add_job", "Explaining neurons needs a permission that your account does not have.")
+@require_http_methods(["GET", "HEAD", "POST"])
+def explain(request: HtmxHttpRequest, slug: str, layer: int, index: int) -> HttpResponse:
+    """Take an explanation that a person wrote, and queue its scoring."""
+    neuron, record, problem = _find_neuron(slug, layer, index)
+    form = WrittenForm(request.POST if request.method == "POST" else None, neuron=neuron, asked=request.GET)
+    if request.method == "POST" and not problem and form.simulators and form.is_valid():
+        queued = _queue(
+            request, form, lambda person, chosen: request_scoring(neuron=neuron, requested_by=person, **chosen)
+        )
+        if queued is not None:
+            return queued
+    context = {"form": form, "excerpts": EXCERPTS_PER_SPLIT, "simulators": offer_simulators(form, record)}
+    return render_page(request, "explain", context | _about(request, neuron, problem))
+
+
+def _find_neuron(slug: str, layer: int, index: int) -> tuple[Neuron, NeuronRecord, str]:
+    """Return a neuron, its record and why it cannot be explained, in words; empty where it can. Three queries."""
+    neurons = Neuron.objects.select_related("model").defer("peak", "model__statistics")
+    neuron = get_object_or_404(neurons, model__slug=slug, layer=layer, index=index)
+    record = store.read_neuron_record(neuron) or NeuronRecord(neuron.neuron_id, top=(), random=())
+    try:
+        check_excerpts(neuron.neuron_id, len(record.top), len(record.random))
+    except PipelineError as error:
+        return neuron, record, str(error)
+    return neuron, record, ""
+
+
+def _about(request: HtmxHttpRequest, neuron: Neuron, problem: str) -> dict[str, Any]:
+    """Return what both forms show beside their fields. A query for each cap on a day."""
+    return {
         "neuron": neuron,
         "model": neuron.model,
         "neuron_url": neuron.get_absolute_url(),
-        "form": form,
         "problem": problem,
-        "unfinished": Job.objects.unfinished().filter(neuron=neuron).order_by("id"),
-        "excerpts": EXCERPTS_PER_SPLIT,
+        "missing": missing(),
+        "caps": budgets.describe_caps(request.user.pk),
     }
-    return render_page(request, "reexplain", context)
 
 
-def _problem_of(neuron: Neuron) -> str:
-    """Return why the neuron cannot be explained, in words; empty where it can."""
-    try:
-        jobbing.check_neuron(neuron)
-    except PipelineError as error:
-        return str(error)
-    return ""
-
-
-def _request(request: HtmxHttpRequest, neuron: Neuron, form: ReexplainForm) -> HttpResponse:
+def _queue(
+    request: HtmxHttpRequest, form: forms.Form, ask: Callable[[User, dict[str, Any]], Job]
+) -> HttpResponse | None:
+    """Ask for a job and lead to it, or to the same that runs already; None where the form says why not."""
     assert isinstance(request.user, User)
     try:
-        job = jobbing.request_job(neuron=neuron, requested_by=request.user, **form.cleaned_data)
+        job = ask(request.user, form.cleaned_data)
     except jobbing.JobExists as exists:
         job = exists.job
         messages.info(request, "This neuron is being re-explained in the same way already. This is that job.")
+    except (budgets.OverBudget, PipelineError) as error:
+        form.add_error(None, str(error))
+        return None
     return HttpResponseRedirect(job.get_absolute_url())
+
+
+# How it came about
+
+
+@require_safe
+def provenance(request: HtmxHttpRequest, pk: int) -> JsonResponse:  # noqa: ARG001
+    """Return how an explanation and its simulations came about, as JSON. Two queries."""
+    explanation = get_object_or_404(Explanation.objects.select_related("neuron__model", "author"), pk=pk)
+    simulations = explanation.simulations.defer("data").order_by("-id")
+    return JsonResponse(provenance_of(explanation, simulations), json_dumps_params={"ensure_ascii": False, "indent": 1})
 
 
 # Following

@@ -17,8 +17,7 @@ from explanations.jobs import Cancelling
 from explanations.leases import LeaseLost
 from explanations.models import Explanation, Job, Simulation, Source
 from explanations.pipeline.explainer import EXPLAINERS
-from explanations.pipeline.records import ScoredExplanation
-from explanations.pipeline.run import reexplain
+from explanations.pipeline.run import Result, explain_simulate_score
 from explanations.pipeline.simulator import SIMULATORS
 from explanations.pipeline.token_lookup import TOKEN_LOOKUP
 from tests.world import World
@@ -41,10 +40,10 @@ def lapse(job: Job, **values: Any) -> None:
     Job.objects.filter(pk=job.pk).update(state="running", lease_until=past, lease_owner="dead", **values)
 
 
-def result_for(job: Job) -> ScoredExplanation:
+def result_for(job: Job) -> Result:
     record = store.read_neuron_record(job.neuron)
     assert record is not None
-    return reexplain(record, EXPLAINERS[TOKEN_LOOKUP], SIMULATORS[TOKEN_LOOKUP])
+    return explain_simulate_score(record, EXPLAINERS[TOKEN_LOOKUP], SIMULATORS[TOKEN_LOOKUP])
 
 
 def queued_tasks() -> list[list[int]]:
@@ -257,7 +256,7 @@ LOOKUP = SIMULATORS[TOKEN_LOOKUP]
 def test_a_job_runs_from_records_to_a_scored_explanation(world: World, job: Job) -> None:
     assert run(job) == "done"
     job.refresh_from_db()
-    expected = result_for(job)
+    expected = result_for(job).scored
     assert expected.simulation is not None
     assert (job.state, job.progress_done, job.progress_total) == ("done", 10, 10)
     assert job.explanation.text == expected.text

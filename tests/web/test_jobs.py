@@ -13,7 +13,7 @@ from explanations import jobs, leases, store
 from explanations.models import ActivationSet, Explanation, Job, Neuron, Source
 from explanations.pipeline import packing
 from explanations.pipeline.explainer import EXPLAINERS
-from explanations.pipeline.run import reexplain
+from explanations.pipeline.run import explain_simulate_score
 from explanations.pipeline.simulator import SIMULATORS
 from explanations.pipeline.token_lookup import TOKEN_LOOKUP
 from tests.world import HOSTILE, World, person
@@ -45,8 +45,8 @@ def finish(job: Job) -> Explanation:
     assert claimed is not None
     record = store.read_neuron_record(job.neuron)
     assert record is not None
-    scored = reexplain(record, EXPLAINERS[TOKEN_LOOKUP], SIMULATORS[TOKEN_LOOKUP])
-    return leases.finish(claimed, "tested", scored, Source.BASELINE)
+    result = explain_simulate_score(record, EXPLAINERS[TOKEN_LOOKUP], SIMULATORS[TOKEN_LOOKUP])
+    return leases.finish(claimed, "tested", result, Source.BASELINE)
 
 
 def get(client: Client, url: str, **options: Any) -> str:
@@ -69,7 +69,7 @@ def test_the_form_offers_the_headline_what_is_installed_and_says_what_happens(si
     assert re.search(rf'name="parent" value="{world.baseline.pk}"(?![^>]*checked)', page)
     assert "days of the week, especially Tuesday (score 0.40 by toy-simulator)" in page
     seen = text_of(page)
-    assert "Token lookup (no cost: no language model). Lists the three tokens" in seen
+    assert "token lookup Lists the three tokens" in seen
     assert "reads 5 of the neuron's top excerpts, the train ones" in seen
     assert "5 other top excerpts and 5 random ones, the valid ones" in seen
 
@@ -179,8 +179,8 @@ def test_a_neuron_that_is_not_there_is_not_found(signed_in: Client, place: str) 
 
 
 def test_the_form_takes_few_queries(signed_in: Client, django_assert_num_queries: Any) -> None:
-    # Session, person, their permissions and their groups', neuron, records, explanations, unfinished jobs.
-    with django_assert_num_queries(8):
+    # Session, person, their permissions and their groups', neuron, records, tokens, explanations, unfinished jobs.
+    with django_assert_num_queries(9):
         signed_in.get(FORM_URL)
 
 
