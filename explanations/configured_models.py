@@ -1,4 +1,4 @@
-"""The language models that the settings name, made once a process. Nothing is loaded or asked before it is used."""
+"""The models that the settings name, made once a process. Nothing is loaded or asked before it is used."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from explanations.pipeline.language_models import LanguageModel
 from explanations.pipeline.language_models.endpoint import EndpointModel, Price
 from explanations.pipeline.language_models.loading import load_local, why_not_loadable
 from explanations.pipeline.language_models.transport import Transport
+from explanations.pipeline.simulator.embedding import EmbeddingSimulator, embedding_simulator, why_no_embeddings
 
 _loading = threading.Lock()
 
@@ -35,6 +36,21 @@ def why_no_local_model() -> str:
     if settings.LOCAL_MODEL is None:
         return "LOCAL_MODEL names no folder or GGUF file."
     return why_not_loadable(settings.LOCAL_MODEL)
+
+
+def simulator_by_embedding() -> EmbeddingSimulator | None:
+    """Return the simulator that needs no language model; None where its model or libraries are not installed."""
+    return None if why_no_embedding_model() else _embedding(settings.EMBEDDING_MODEL)
+
+
+def why_no_embedding_model() -> str:
+    """Return why there is no embedding model, looking at names only; empty where there is one."""
+    return why_no_embeddings(settings.EMBEDDING_MODEL)
+
+
+@lru_cache(maxsize=1)
+def _embedding(path: Path | None) -> EmbeddingSimulator:
+    return embedding_simulator(path)
 
 
 @lru_cache(maxsize=1)

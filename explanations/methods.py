@@ -118,16 +118,25 @@ def planned_explainers() -> dict[str, Explainer]:
 
 def planned_simulators() -> dict[str, Simulator]:
     """Return what there is to simulate with, by name, without language model first."""
-    found: dict[str, Simulator] = dict(SIMULATORS)
+    found = free_simulators()
     for model in _planned_models():
         for simulator in language_model_simulators(model).values():
             found.setdefault(simulator.name, simulator)
     return found
 
 
+def free_simulators() -> dict[str, Simulator]:
+    """Return the simulators that ask no language model, by name; first the one to take unless there is a reason."""
+    embedding = configured_models.simulator_by_embedding()
+    first: dict[str, Simulator] = {} if embedding is None else {embedding.name: embedding}
+    return first | dict(SIMULATORS)
+
+
 def missing() -> list[tuple[str, str]]:
     """Return what this installation could have and has not, each with the reason in words."""
-    return [(source.label, why) for source in SOURCES if (why := source.why_not())]
+    reasons = [("The embedding simulator", configured_models.why_no_embedding_model())]
+    reasons += [(source.label, source.why_not()) for source in SOURCES]
+    return [(label, why) for label, why in reasons if why]
 
 
 def _planned_models() -> list[LanguageModel]:
@@ -150,8 +159,8 @@ def open_explainer(name: str, meter: Meter) -> Explainer | None:
 
 def open_simulator(name: str, meter: Meter) -> Simulator | None:
     """Return the simulator of this name, its spending told to `meter`; None where there is none. LanguageModelError."""
-    if name in SIMULATORS:
-        return SIMULATORS[name]
+    if free := free_simulators().get(name):
+        return free
     source = _source_of(name, language_model_simulators)
     if source is None:
         return None

@@ -146,6 +146,16 @@ def env_local_model(name: str) -> Path | None:
     return path
 
 
+def env_file(name: str) -> Path | None:
+    """Return the path of a file; None where the variable is not set."""
+    if not (text := env_text(name)):
+        return None
+    path = Path(text).expanduser().resolve()
+    if not path.is_file():
+        raise ImproperlyConfigured(f"{name}={text!r} is not a file")
+    return path
+
+
 def env_database(data: Path) -> dict[str, Any]:
     """Return the database that DATABASE_URL names: SQLite in the data folder where it names none."""
     url = env_text("DATABASE_URL", f"sqlite:///{data / 'neuronviewer.sqlite3'}")
@@ -316,6 +326,8 @@ LLM_CONCURRENCY = env_int("LLM_CONCURRENCY", 8, minimum=1)
 LLM_TIMEOUT = env_number("LLM_TIMEOUT", 60, above=0)
 LLM_CONTEXT_WINDOW = env_int("LLM_CONTEXT_WINDOW", 0)
 LOCAL_MODEL = env_local_model("LOCAL_MODEL")
+# The embedding simulator's model, where it is not the installed package's. docs/simulators.md.
+EMBEDDING_MODEL = env_file("EMBEDDING_MODEL")
 if bool(LLM_BASE_URL) != bool(LLM_MODEL):
     raise ImproperlyConfigured("LLM_BASE_URL and LLM_MODEL belong together: set both, or neither")
 

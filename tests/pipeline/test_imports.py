@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ["torch", "transformers", "pandas", "plotly", "pyarrow"]
+HEAVY = ["torch", "transformers", "pandas", "plotly", "pyarrow", "onnxruntime", "tokenizers"]
 
 
 def modules_after(statements: str, tmp_path: Path) -> set[str]:
