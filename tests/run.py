@@ -65,7 +65,7 @@ def why_not(url: str) -> str:
             connect_timeout=3,
         )
     except psycopg.OperationalError as error:
-        return f"nothing usable answers at {place} ({str(error).strip().splitlines()[-1]})"
+        return f"nothing usable answers at {place} ({str(error).splitlines()[0]})"
     with server:
         if server.info.server_version < OLDEST_POSTGRES * 10_000:
             return f"the one at {place} is older than {OLDEST_POSTGRES}"
