@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from explanations.models import Job, SpendingDay
@@ -90,9 +90,7 @@ def add_to(held: Hold, usd: Decimal) -> None:
 
 
 def _take(day: date, person_id: int | None, usd: Decimal, cap: Decimal | None, rule: str) -> None:
-    # Not get_or_create: two that make the row at once must both go on.
-    SpendingDay.objects.bulk_create([SpendingDay(day=day, person_id=person_id)], ignore_conflicts=True)
-    row = SpendingDay.objects.filter(day=day, person=person_id)
+    row = _row(day, person_id)
     room = Q() if cap is None else Q(held__lte=micros(cap) - micros(usd) - F("spent"))
     if not row.filter(room).update(held=F("held") + micros(usd)):
         assert cap is not None
@@ -103,6 +101,15 @@ def _take(day: date, person_id: int | None, usd: Decimal, cap: Decimal | None, r
         )
 
 
+def _row(day: date, person_id: int | None) -> QuerySet[SpendingDay]:
+    """Return a row of the books, made where it is missing."""
+    row = SpendingDay.objects.filter(day=day, person=person_id)
+    if not row.exists():
+        # Not get_or_create: two that make the row at once must both go on.
+        SpendingDay.objects.bulk_create([SpendingDay(day=day, person_id=person_id)], ignore_conflicts=True)
+    return row
+
+
 @transaction.atomic
 def settle(held: Hold, spent_usd: Decimal) -> None:
     """Enter what was spent in the place of what was held, whatever the caps say: it is spent."""
@@ -110,7 +117,8 @@ def settle(held: Hold, spent_usd: Decimal) -> None:
         return
     people = [None] if held.person_id is None else [held.person_id, None]
     for person_id in people:
-        row = SpendingDay.objects.filter(day=held.day, person=person_id)
+        # A person's row is there since the hold, or gone with the person.
+        row = _row(held.day, None) if person_id is None else SpendingDay.objects.filter(day=held.day, person=person_id)
         row.update(held=F("held") - micros(held.usd), spent=F("spent") + micros(spent_usd))
 
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+COMMAND = "the explain command"
 A_PERSON = "a person"
 """The explainer of jobs that score what a person wrote."""
 
@@ -78,11 +79,12 @@ def request_job(
     simulator: str = TOKEN_LOOKUP,
     candidates: int = 1,
     revisions: int = 0,
+    within: Decimal | None = None,
 ) -> Job:
     """Queue a re-explanation of `neuron` that is to better `parent`. JobExists where the same is not finished yet.
 
     ValueError where the installation has no such explainer or simulator, or `parent` is another neuron's. OverBudget
-    where a cap does not allow what it may cost, PipelineError where that cannot be told.
+    where a cap (or `within`) does not allow what it may cost, PipelineError where that cannot be told.
     """
     if parent is not None and parent.neuron_id != neuron.pk:
         raise ValueError(f"explanation {parent.pk} is not of neuron {neuron.pk}")
@@ -91,7 +93,9 @@ def request_job(
         raise ValueError(f"no explainer {explainer!r} or no simulator {simulator!r} here")
     wanted = Job(neuron=neuron, parent=parent, requested_by=requested_by, explainer=explainer, simulator=simulator)
     wanted.options = plan_options(explaining, candidates, revisions)
-    return _queue_once(wanted, explaining, simulating)
+    if requested_by is None:
+        wanted.options["by"] = COMMAND
+    return _queue_once(wanted, explaining, simulating, within)
 
 
 def request_scoring(*, neuron: Neuron, text: str, requested_by: User, simulator: str) -> Job:
@@ -112,10 +116,14 @@ def _estimate(job: Job, explainer: Explainer | None, simulator: Simulator) -> Es
     return estimate_job(record, explainer, simulator, read_plan(job.options), job.text)
 
 
-def _queue_once(wanted: Job, explainer: Explainer | None, simulator: Simulator) -> Job:
+def _queue_once(wanted: Job, explainer: Explainer | None, simulator: Simulator, within: Decimal | None = None) -> Job:
     estimate = _estimate(wanted, explainer, simulator)
     wanted.estimate = asdict(estimate)
     held = budgets.most_for_job(estimate.usd, estimate.most_usd)
+    if within is not None and held > within:
+        raise budgets.OverBudget(
+            f"{budgets.written(within)} are left, and this may cost up to {budgets.written(held)}."
+        )
     try:
         return _create_job(wanted, held)
     except IntegrityError:

@@ -23,15 +23,19 @@ class _RateColumn(ProgressColumn):
         return Text("" if speed is None else f"{speed:,.0f} a second")
 
 
+def no_note() -> str:
+    return ""
+
+
 @contextmanager
-def show_progress(out: OutputWrapper, total: int, what: str) -> Iterator[Advance]:
-    """Yield a function that is told how many more of `total` are done."""
+def show_progress(out: OutputWrapper, total: int, what: str, note: Callable[[], str] = no_note) -> Iterator[Advance]:
+    """Yield a function that is told how many more of `total` are done. What `note` returns is shown beside it."""
     if out.isatty():
         with _bar() as progress:
-            task = progress.add_task(what, total=total)
-            yield lambda count: progress.advance(task, count)
+            task = progress.add_task(what, total=total, note="")
+            yield lambda count: progress.update(task, advance=count, note=note())
     else:
-        yield _Lines(out, total, what).advance
+        yield _Lines(out, total, what, note).advance
 
 
 def _bar() -> Progress:
@@ -42,6 +46,7 @@ def _bar() -> Progress:
         _RateColumn(),
         TextColumn("left:"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
         console=Console(file=sys.stdout),
     )
 
@@ -49,8 +54,8 @@ def _bar() -> Progress:
 class _Lines:
     """A line every few seconds, and one at the end."""
 
-    def __init__(self, out: OutputWrapper, total: int, what: str) -> None:
-        self._out, self._total, self._what = out, total, what
+    def __init__(self, out: OutputWrapper, total: int, what: str, note: Callable[[], str]) -> None:
+        self._out, self._total, self._what, self._note = out, total, what, note
         self._done = 0
         self._start = self._last = time.monotonic()
 
@@ -64,9 +69,14 @@ class _Lines:
 
     def _line(self, seconds: float) -> str:
         rate = self._done / max(seconds, 1e-6)
-        line = f"{self._what}: {self._done:,} of {self._total:,}, {rate:,.0f} a second"
+        line = f"{self._what}: {self._done:,} of {self._total:,}, {_rate(rate)} a second"
+        line += f", {note}" if (note := self._note()) else ""
         left = (self._total - self._done) / rate
         return line if self._done >= self._total else f"{line}, about {_duration(left)} left"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _duration(seconds: float) -> str:

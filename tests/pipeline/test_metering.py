@@ -30,7 +30,7 @@ class PricedModel:
         self.counts_exactly = counts_exactly
         self.calls: list[object] = []
 
-    def complete(self, prompt: Prompt, *, max_tokens: int, n: int = 1, **_options: Any) -> Completion:  # noqa: ARG002
+    def complete(self, prompt: Prompt, *, max_tokens: int, n: int = 1, **_options: Any) -> Completion:
         self.calls.append(prompt)
         if prompt == "fail":
             raise LanguageModelError("no")

@@ -206,6 +206,29 @@ def test_an_idle_worker_told_to_stop_stops(site: Site) -> None:
     assert worker.wait(timeout=DEADLINE_SECONDS) == 0
 
 
+def test_bulk_explaining_that_is_killed_and_started_again_redoes_nothing(databases: Databases, tmp_path: Path) -> None:
+    site = Site(databases.make(f"bulk{len(databases.names)}"), tmp_path)
+    output, _ = site.start("-m", "tests.web.worker_site", "migrated").communicate(timeout=DEADLINE_SECONDS)
+    neurons = int(output)
+    made = "SELECT id, neuron_id FROM explanations_explanation WHERE explainer = 'token lookup' ORDER BY id"
+    reached, lock_path = site.folder / "reached", site.folder / "lock"
+    with lock_path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = site.start("-m", "tests.web.worker_site", "explain", "3", str(reached), str(lock_path))
+        site.until("at the third neuron", lambda: reached.exists() or process.poll() is not None)
+        process.kill()
+        process.communicate(timeout=DEADLINE_SECONDS)
+    first = site.query(made)
+    assert len(first) == 2
+    again = site.start("manage.py", "explain", "--model", "tiny")
+    output, _ = again.communicate(timeout=DEADLINE_SECONDS)
+    assert again.returncode == 0, output
+    assert f"{neurons - 2} neurons; 2 are done" in output
+    everything = site.query(made)
+    assert everything[:2] == first
+    assert len({neuron for _, neuron in everything}) == len(everything) == neurons
+
+
 # Without a process of its own
 
 
