@@ -33,7 +33,9 @@ clean: ## delete the environment and caches; data/ stays
 # A stamp says which pyproject.toml was installed: a second start asks no registry.
 $(VENV)/.installed: pyproject.toml | $(PY)
 	@echo "Installing into $(VENV) (about a minute, once) ..."
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable .
+	@# Where its model's runtime has no build for this machine, the site works without the embedding simulator.
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[embedding]' \
+		|| { echo "Trying without the extra [embedding] ..."; $(PY) -m pip install --quiet --disable-pip-version-check --editable .; }
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(PY)
