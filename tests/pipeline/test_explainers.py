@@ -111,6 +111,7 @@ def test_the_estimate_is_what_the_prompt_and_the_longest_answers_cost(n: int) ->
         ('"cats" and "dogs"', '"cats" and "dogs"'),
         ("<think>Maybe cats?\nOr dogs.</think>\ncats", "cats"),
         ("find <b>tags</b>", "find <b>tags</b>"),
+        ("numbers that\tare  times\x00", "numbers that are times"),
         ("findings in reports", "findings in reports"),
     ],
 )

@@ -20,7 +20,7 @@ from explanations.pipeline.simulator import (
     WritingSimulator,
     language_model_simulators,
 )
-from explanations.pipeline.simulator.log_probabilities import level_probabilities, split_ten
+from explanations.pipeline.simulator.log_probabilities import level_probabilities, share_of_ten, split_ten
 from tests.pipeline.fake_model import (
     FakeModel,
     Tokenise,
@@ -95,7 +95,9 @@ def test_a_place_without_a_number_fails_the_excerpt_with_the_token() -> None:
     model = FakeModel(expect=by_token({" cat": {"meow": 0.9, "11": 0.05, "-1": 0.05}}))
     with pytest.raises(SimulationError) as failed:
         simulate(model, ["A", " cat"])
-    assert str(failed.value) == "at token 2 (“ cat”) the model expected none of the numbers 0 to 10"
+    assert str(failed.value) == (
+        "at token 2 (“ cat”) none of the numbers 0 to 10 is among what the model finds likeliest"
+    )
     assert failed.value.usage.tokens_in > 0, "what the attempt took is known"
 
 
@@ -103,6 +105,8 @@ def test_only_the_fifteen_likeliest_strings_count() -> None:
     likelier = {f"w{i}": 0.06 for i in range(14)}
     model = FakeModel(expect=by_token({" cat": {**likelier, "5": 0.05, "9": 0.04}}))
     assert simulate(model, [" cat"]) == pytest.approx([5])
+    more = LogProbabilitySimulator(model, likeliest=16).fit([])
+    assert more("cats", [" cat"]).values.tolist() == pytest.approx([(5 * 0.05 + 9 * 0.04) / 0.09])
 
 
 @pytest.mark.parametrize(
@@ -161,8 +165,27 @@ def test_strings_that_end_a_line_with_a_number_are_that_number() -> None:
 
 
 def test_a_one_is_shared_with_ten_by_what_follows_it() -> None:
-    shared = split_ten({1: 0.5, 3: 0.5}, {"0": math.log(0.3), "0\n": math.log(0.1), "\n": math.log(0.6)})
-    assert shared == pytest.approx({1: 0.3, 3: 0.5, 10: 0.2})
+    share = share_of_ten({"0": math.log(0.3), "0\n": math.log(0.1), "\n": math.log(0.6)})
+    assert share == pytest.approx(0.4)
+    assert split_ten({1: 0.5, 3: 0.5}, share) == pytest.approx({1: 0.3, 3: 0.5, 10: 0.2})
+    assert split_ten({3: 1.0}, share) == {3: 1.0}
+
+
+def test_what_follows_a_one_is_asked_at_three_places_and_taken_as_the_same_elsewhere() -> None:
+    ones = {f"t{i}": 0.9 - i / 10 for i in range(6)}
+    after = {"t0": 0.1, "t1": 0.2, "t2": 0.6}
+
+    def expect(before: str) -> Mapping[str, float]:
+        token, _, rest = before.rpartition("\n")[2].partition("\t")
+        return {"0": after[token], "x": 1 - after[token]} if rest else {"1": ones[token], "2": 1 - ones[token]}
+
+    model = FakeModel(expect=expect, tokenise=digits)
+    found = simulate(model, list(ones))
+    assert len(model.asked) == 4
+    shares = [0.1, 0.2, 0.6, 0.3, 0.3, 0.3]
+    assert found == pytest.approx(
+        [p * (1 - share) + 10 * p * share + 2 * (1 - p) for p, share in zip(ones.values(), shares, strict=True)]
+    )
 
 
 # Written

@@ -137,7 +137,9 @@ def read_explanation(answer: str) -> str:
     ExplanationError where nothing is left.
     """
     lines = [line.strip() for line in _THOUGHT.sub("", answer).splitlines() if line.strip()]
-    text = _LEAD_IN.sub("", lines[0]).strip() if lines else ""
+    # Tabs and control characters have no place in a sentence.
+    line = "".join(c if c.isprintable() else " " for c in lines[0]) if lines else ""
+    text = " ".join(_LEAD_IN.sub("", line).split())
     if len(text) > 1 and text[0] == text[-1] == '"' and text.count('"') == 2:
         text = text[1:-1].strip()
     text = text.removesuffix(".").strip()

@@ -10,7 +10,12 @@ from collections.abc import Mapping
 
 from explanations.pipeline.language_models import LanguageModel
 from explanations.pipeline.simulator.likelihood import LIKELIHOOD_RATIO, LikelihoodSimulator
-from explanations.pipeline.simulator.log_probabilities import ALL_AT_ONCE, ONE_AT_A_TIME, LogProbabilitySimulator
+from explanations.pipeline.simulator.log_probabilities import (
+    ALL_AT_ONCE,
+    LIKELIEST,
+    ONE_AT_A_TIME,
+    LogProbabilitySimulator,
+)
 from explanations.pipeline.simulator.lookup import TokenLookupSimulator
 from explanations.pipeline.simulator.protocol import (
     BatchSimulate,
@@ -27,14 +32,17 @@ from explanations.pipeline.token_lookup import TOKEN_LOOKUP
 SIMULATORS: Mapping[str, Simulator] = {TOKEN_LOOKUP: TokenLookupSimulator()}
 
 
-def language_model_simulators(model: LanguageModel) -> dict[str, EstimatingSimulator]:
-    """Return the simulators that this model can be used as, by method. May ask a server, once. LanguageModelError."""
+def language_model_simulators(model: LanguageModel, *, likeliest: int = LIKELIEST) -> dict[str, EstimatingSimulator]:
+    """Return the simulators that this model can be used as, by method. May ask a server, once. LanguageModelError.
+
+    `likeliest` is how many strings those that read levels look at; servers seldom tell more than 20.
+    """
     writing: dict[str, EstimatingSimulator] = {WRITTEN: WritingSimulator(model)}
     if not model.has_prompt_log_probabilities:
         return writing
     return {
-        ALL_AT_ONCE: LogProbabilitySimulator(model),
-        ONE_AT_A_TIME: LogProbabilitySimulator(model, one_at_a_time=True),
+        ALL_AT_ONCE: LogProbabilitySimulator(model, likeliest=likeliest),
+        ONE_AT_A_TIME: LogProbabilitySimulator(model, one_at_a_time=True, likeliest=likeliest),
         LIKELIHOOD_RATIO: LikelihoodSimulator(model),
         **writing,
     }

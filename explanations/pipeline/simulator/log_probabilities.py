@@ -25,7 +25,7 @@ from explanations.pipeline.simulator.protocol import BatchSimulate, Outcome, Sim
 ALL_AT_ONCE = "all at once"
 ONE_AT_A_TIME = "one at a time"
 LIKELIEST = 15
-"""How many of the strings that the model expects are looked at, at every place."""
+"""How many of the strings that the model expects are looked at, at every place, as in the released code."""
 NUMBERS = {str(level): level for level in range(LEVELS + 1)}
 
 
@@ -36,6 +36,8 @@ class LogProbabilitySimulator:
     model: LanguageModel
     one_at_a_time: bool = False
     """a prompt a token; otherwise one for the whole excerpt"""
+    likeliest: int = LIKELIEST
+    """strings that are looked at; a small model that keeps expecting "unknown" needs more, which only local ones tell"""
     batch_size: int = 5
     scale: str = NORMALISED_SCALE
 
@@ -76,6 +78,9 @@ class LogProbabilitySimulator:
             shortest = self.model.count_tokens(all_at_once_prompt(explanation, ()).text)
             count = sum(map(len, excerpts))
             tokens_in = sum(len(t) * (shortest + w) // 2 for t, w in zip(excerpts, whole, strict=True))
+        if self.model.counts_exactly and self.model.count_tokens("\t10\n") > self.model.count_tokens("\t1\n"):
+            # It writes 10 as two tokens: see `_tell_tens`. Of another server's model only asking tells.
+            count, tokens_in = count + TENS_ASKED * len(excerpts), tokens_in + TENS_ASKED * sum(whole)
         # An endpoint tells what it expects inside a prompt by writing one token after it.
         return Usage(tokens_in, count, self.model.cost_usd(tokens_in, count), is_estimate=True)
 
@@ -113,7 +118,9 @@ class ReadLevels:
         ]
         answers = iter(
             model.prompt_log_probabilities_batch(
-                [prompt.text for prompt in asked], top=LIKELIEST, places=[prompt.places for prompt in asked]
+                [prompt.text for prompt in asked],
+                top=self.simulator.likeliest,
+                places=[prompt.places for prompt in asked],
             )
         )
         found: list[Outcome] = []
@@ -154,26 +161,33 @@ class ReadLevels:
     ) -> tuple[Usage, list[dict[int, float]]]:
         """Share out the probability of "1" between 1 and 10, for a model that writes 10 as "1" and "0".
 
-        Asks once more at every place where "1" matters, what follows it.
+        Asks what follows a "1" where it is likeliest, and takes the mean of these shares everywhere else: asking at
+        every place would be a prompt a token.
         """
         every = [(prompt.text, place) for prompt in prompts for place in prompt.places]
-        asked = [i for i, levels in enumerate(expected) if levels.get(1, 0.0) >= ONE_MATTERS]
+        by_weight = sorted(range(len(expected)), key=lambda i: -expected[i].get(1, 0.0))
+        asked = [i for i in by_weight[:TENS_ASKED] if expected[i].get(1, 0.0) >= ONE_MATTERS]
+        if not asked:
+            return NO_USAGE, list(expected)
         answers = self.simulator.model.prompt_log_probabilities_batch(
             [f"{every[i][0][: every[i][1]]}1\n" for i in asked],
-            top=LIKELIEST,
+            top=self.simulator.likeliest,
             places=[(every[i][1] + 1,) for i in asked],
         )
-        told, usage = list(expected), NO_USAGE
+        shares, usage = {}, NO_USAGE
         for i, answer in zip(asked, answers, strict=True):
             if isinstance(answer, LanguageModelError):
                 raise SimulationError(str(answer), usage)
             usage += answer.usage
-            told[i] = split_ten(expected[i], answer.alternatives_at(every[i][1] + 1))
-        return usage, told
+            shares[i] = share_of_ten(answer.alternatives_at(every[i][1] + 1))
+        mean = sum(shares.values()) / len(shares)
+        return usage, [split_ten(levels, shares.get(i, mean)) for i, levels in enumerate(expected)]
 
 
+TENS_ASKED = 3
+"""Places at which a model that writes 10 as two tokens is asked again, in each excerpt."""
 ONE_MATTERS = 0.05
-"""A "1" less likely than this is taken for a 1: the expected value then errs by less than 0.45 of a level."""
+"""A "1" less likely than this is not asked about: the expected value errs by less than 0.45 of a level."""
 
 
 def _expected_levels(
@@ -191,7 +205,8 @@ def _expected_levels(
             if not levels:
                 token = readable_token(tokens[len(found)])
                 raise SimulationError(
-                    f"at token {len(found) + 1} (“{token}”) the model expected none of the numbers 0 to {LEVELS}"
+                    f"at token {len(found) + 1} (“{token}”) none of the numbers 0 to {LEVELS} is among what the model "
+                    "finds likeliest"
                 )
             found.append(levels)
     return found
@@ -236,12 +251,17 @@ def level_probabilities(alternatives: Mapping[str, float]) -> dict[int, float]:
     return {level: probability / total for level, probability in found.items()}
 
 
-def split_ten(levels: Mapping[int, float], after_one: Mapping[str, float]) -> dict[int, float]:
-    """Return the levels with the probability of 1 shared between 1 and 10 by what the model expects after a "1"."""
-    zero = sum(math.exp(value) for text, value in after_one.items() if text.partition("\n")[0] == "0")
+def share_of_ten(after_one: Mapping[str, float]) -> float:
+    """Return the probability that a "1" goes on to be a 10."""
+    return min(1.0, sum(math.exp(value) for text, value in after_one.items() if text.partition("\n")[0] == "0"))
+
+
+def split_ten(levels: Mapping[int, float], share: float) -> dict[int, float]:
+    """Return the levels with this share of the probability of 1 given to 10."""
     one = levels.get(1, 0.0)
-    ten = one * min(zero, 1.0)
-    return {**levels, 1: one - ten, LEVELS: levels.get(LEVELS, 0.0) + ten}
+    if not one:
+        return dict(levels)
+    return {**levels, 1: one * (1 - share), LEVELS: levels.get(LEVELS, 0.0) + one * share}
 
 
 def expected_value(levels: Mapping[int, float]) -> float:
