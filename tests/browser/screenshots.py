@@ -10,11 +10,9 @@ from tests.site import ROOT, run_site
 
 FOLDER = ROOT / "docs" / "images"
 PICTURES = {
-    "overview": "/",
     "layer": "/smollm2-135m/layers/12/?sort=score",
     "neuron": "/smollm2-135m/layers/12/neurons/374/",
     "overlay": "/smollm2-135m/layers/12/neurons/374/?view=overlay#simulation",
-    "search": "/search/?q=number*+-digits",
 }
 WIDTH, HEIGHT = 1280, 900
 
