@@ -37,7 +37,7 @@ class LogProbabilitySimulator:
     one_at_a_time: bool = False
     """a prompt a token; otherwise one for the whole excerpt"""
     likeliest: int = LIKELIEST
-    """strings that are looked at; a small model that keeps expecting "unknown" needs more, which only local ones tell"""
+    """strings that are looked at; a small model that expects "unknown" for ever needs more, which local ones tell"""
     batch_size: int = 5
     scale: str = NORMALISED_SCALE
 
