@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import shutil
 import subprocess
 import sys
 import threading
@@ -159,7 +160,7 @@ def test_nothing_heavy_is_imported_before_the_first_excerpt() -> None:
 
 
 def test_the_tokenizer_is_the_one_that_the_notice_names() -> None:
-    notice = (model_file.DATA / "NOTICE").read_text()
+    notice = (model_file.ASSETS / "NOTICE").read_text()
     assert hashlib.sha256(model_file.TOKENIZER_FILE.read_bytes()).hexdigest() in notice
 
 
@@ -247,3 +248,15 @@ def test_a_written_explanation_is_scored_like_any_other(real: EmbeddingSimulator
     assert simulation.scores.ev_correlation is not None
     assert result.provenance.coverage == "10 of 10 excerpts"
     assert simulation.cost_usd == 0
+
+
+def test_the_assets_are_kept_in_the_repository() -> None:
+    """A folder of another name, `data` for one, would be ignored."""
+    root = Path(__file__).resolve().parents[2]
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        pytest.skip("this is no git checkout")
+    assets = [*model_file.ASSETS.iterdir()]
+    assert {file.name for file in assets} == {"LICENSE-APACHE", "NOTICE", "background.npz", "tokenizer.json"}
+    done = subprocess.run([git, "check-ignore", *map(str, assets)], cwd=root, capture_output=True, text=True)
+    assert done.stdout == ""

