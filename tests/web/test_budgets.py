@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from explanations import budgets
@@ -168,3 +168,20 @@ def test_many_who_ask_at_once_of_a_sqlite_file_too(tmp_path: Path, cap: str) -> 
     command = [sys.executable, "-m", "tests.web.budget_site", "12"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["4", "4", "4"], done.stderr
+
+
+# What the database guards
+
+
+@pytest.mark.parametrize("somebodys", [True, False])
+def test_a_day_has_one_row_a_person_and_one_in_all(db: None, somebodys: bool) -> None:
+    fields = {"day": timezone.localdate(), "person": person("somebody") if somebodys else None}
+    SpendingDay.objects.create(**fields)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        SpendingDay.objects.create(**fields)
+
+
+@pytest.mark.parametrize("amount", [{"held": -1}, {"spent": -1}])
+def test_the_books_are_never_below_nothing(db: None, amount: dict[str, int]) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic():
+        SpendingDay.objects.create(day=timezone.localdate(), **amount)

@@ -10,15 +10,15 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from explanations import budgets, jobs, leases, methods, tasks
+from explanations import budgets, jobs, leases, methods, store, tasks
 from explanations.methods import ModelSource
-from explanations.models import Explanation, Job, SpendingDay
+from explanations.models import Explanation, Job, Neuron, SpendingDay
 from explanations.pipeline.language_models import LanguageModelError
 from explanations.pipeline.token_lookup import TOKEN_LOOKUP
 from tests.web.test_job_states import lapse, run
 from tests.web.test_jobs import FORM_URL, get, text_of
 from tests.web.toy_model import SUMMARY, WRITTEN, ToyModel, offer
-from tests.world import HOSTILE, World
+from tests.world import HOSTILE, World, add_explanation
 
 WRITE_URL = "/tiny/layers/0/neurons/0/explain/"
 
@@ -62,8 +62,8 @@ def test_a_model_is_offered_with_what_it_takes(signed_in: Client, model: ToyMode
 
 def test_what_is_not_there_is_named_with_the_reason(signed_in: Client) -> None:
     seen = text_of(get(signed_in, FORM_URL))
-    assert "an endpoint's language model (No LLM_BASE_URL and LLM_MODEL are set.)" in seen.replace("&#x27;", "'")
-    assert "a local language model (LOCAL_MODEL names no folder or GGUF file.)" in seen
+    assert "An endpoint's language model: No LLM_BASE_URL and LLM_MODEL are set." in seen.replace("&#x27;", "'")
+    assert "A local language model: LOCAL_MODEL names no folder or GGUF file." in seen
     assert "Candidates" not in seen
 
 
@@ -426,3 +426,17 @@ def test_a_finished_lease_is_settled_once(world: World, model: ToyModel) -> None
         leases.fail(job.pk, "one", "no")
     assert jobs.cancel_job(job.pk) is jobs.Cancelling.FINISHED
     assert [(day.held, day.spent) for day in books(world)] == [(0, 0)] * 2
+
+
+def test_a_layer_and_a_neuron_say_that_scores_of_different_simulators_do_not_compare(
+    client: Client, world: World, model: ToyModel
+) -> None:
+    layer = "/tiny/layers/0/?sort=score"
+    assert "by different simulators" not in get(client, layer)
+    run(jobs.request_scoring(neuron=world.neuron, text="cat", requested_by=world.explainer, simulator=WRITTEN))
+    Explanation.objects.filter(pk=world.explanation.pk).update(state="retired")
+    store.refresh_headlines([world.neuron.pk])
+    scored = Neuron.objects.get(layer=0, index=1)
+    add_explanation(scored, "Paris and other cities", 0.3)
+    assert "scores are by different simulators, and those do not compare" in get(client, layer)
+    assert "whichever simulator gave it" in get(client, "/tiny/layers/0/neurons/0/")
