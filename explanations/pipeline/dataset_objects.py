@@ -177,7 +177,9 @@ def _in_words(error: Exception, not_finite: bool) -> str:
     reason = str(error)
     if isinstance(error, msgspec.ValidationError):
         if not_finite and "`null`" in reason:
-            return f"NaN or Infinity where a number must be: {reason}"
+            # The parser was given null in its place; only where it stood helps.
+            _, at, place = reason.rpartition(" - at ")
+            return f"NaN or Infinity where a number must be{at}{place if at else ''}"
         return f"not of the expected form: {reason}"
     if isinstance(error, RecursionError):
         return "not of the expected form: nested too deeply"

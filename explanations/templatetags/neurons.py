@@ -64,7 +64,8 @@ def score_bar(value: float | None, word: str = "") -> SafeString:
     width = round(min(1.0, abs(value)) * 100)
     sign = " negative" if value < 0 else ""
     return format_html(
-        '<span class="score">{} <svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
+        '<span class="score"><span class="figure">{}</span> '
+        '<svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         '<rect class="track" y="4" width="100" height="2"/><rect class="fill{}" width="{}" height="10"/></svg></span>'
         "{}",
         correlation(value),

@@ -8,13 +8,14 @@ from itertools import groupby
 from urllib.parse import urlencode
 
 from django.http import Http404, HttpResponse
+from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from explanations.charts import Chart, layer_chart, score_chart
 from explanations.forms.go import GoForm
 from explanations.highlights import read_highlights
-from explanations.http import HtmxHttpRequest, render_page
+from explanations.http import HtmxHttpRequest
 from explanations.models import SubjectModel
 from explanations.statistics import LayerStatistics, ModelStatistics, Scores, read_statistics
 
@@ -63,7 +64,7 @@ def model(request: HtmxHttpRequest, slug: str) -> HttpResponse:
         "models": [subject],
         "go": GoForm(request.GET if "neuron" in request.GET else None, [subject]),
     }
-    return render_page(request, "model", context)
+    return render(request, "explanations/model.html", context)
 
 
 def _choose_simulator(request: HtmxHttpRequest, statistics: ModelStatistics) -> tuple[str | None, str]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from urllib.parse import urlencode, urlsplit
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
@@ -18,7 +18,7 @@ from django.views.decorators.http import require_safe
 from explanations.charts import Chart
 from explanations.forms.go import GoForm
 from explanations.highlights import read_highlights
-from explanations.http import HtmxHttpRequest, render_page
+from explanations.http import HtmxHttpRequest
 from explanations.models import Neuron, SubjectModel
 from explanations.statistics import ModelStatistics, Scores, read_statistics
 from explanations.views.model import chart_model
@@ -65,7 +65,7 @@ def overview(request: HtmxHttpRequest) -> HttpResponse:
         "models": models,
         "go": GoForm(request.GET if "neuron" in request.GET else None, models),
     }
-    return render_page(request, "overview", context)
+    return render(request, "explanations/overview.html", context)
 
 
 @require_safe

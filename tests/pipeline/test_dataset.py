@@ -205,7 +205,7 @@ BROKEN_RECORDS = {
     "text activation": (small(random_sample=[{"tokens": ["a"], "activations": ["1"]}]), "got `str`"),
     "boolean activation": (small(random_sample=[{"tokens": ["a"], "activations": [True]}]), "got `bool`"),
     "huge activation": (json.dumps(small()).encode().replace(b"2.0", b"1e999"), "out of range"),
-    "NaN activation": (json.dumps(small()).encode().replace(b"2.0", b"NaN"), "NaN or Infinity where a number must be"),
+    "NaN activation": (json.dumps(small()).encode().replace(b"2.0", b"NaN"), "a number must be - at"),
     "infinite activation": (
         json.dumps(small()).encode().replace(b"2.0", b"-Infinity"),
         "NaN or Infinity where a number must be",

@@ -212,3 +212,11 @@ def test_the_page_takes_a_bounded_number_of_queries(
     # session, account, two of permissions, explanation, own flags
     with django_assert_num_queries(6):
         reader.get(address(world.explanation))
+
+
+def test_what_there_is_not_is_said_without_the_databases_words(client: Client, world: World) -> None:
+    client.force_login(world.reader)
+    response = client.get("/explanations/999999/flag/")
+    assert response.status_code == 404
+    assert "matches the given query" not in response.content.decode()
+    assert "/explanations/999999/flag/" in response.content.decode()

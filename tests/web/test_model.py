@@ -96,3 +96,9 @@ def test_there_is_no_inline_style_or_script(client: Client, world: World, addres
     assert "<style" not in page
     assert "onclick" not in page
     assert page.count("<script>") == 0
+
+
+def test_it_has_no_part_of_its_own_for_htmx(client: Client, world: World) -> None:
+    response = client.get("/tiny/", headers={"HX-Request": "true"})
+    assert response.status_code == 200
+    assert "<title>" in response.content.decode()

@@ -265,3 +265,7 @@ def test_what_cannot_be_a_model_is_not_found(client: Client, world: World, addre
 )
 def test_a_page_answers_head(client: Client, world: World, address: str) -> None:
     assert client.head(address).status_code == 200
+
+
+def test_it_has_no_part_of_its_own_for_htmx(client: Client, world: World) -> None:
+    assert "<title>" in text_of(client, "/", **{"HX-Request": "true"})
