@@ -29,6 +29,7 @@ from explanations.pipeline.run import (
     simulate_and_score,
 )
 from explanations.pipeline.simulator import SIMULATORS, language_model_simulators
+from explanations.pipeline.simulator.embedding import embedding_simulator
 
 __all__ = [
     "EXPLAINERS",
@@ -45,6 +46,7 @@ __all__ = [
     "Provenance",
     "Result",
     "Sampling",
+    "embedding_simulator",
     "estimate",
     "explain_simulate_score",
     "judge_explanation",
