@@ -88,6 +88,8 @@ def read_card(path: Path | None) -> Card | None:
 
 def open_source(text: str) -> Source:
     """Return the dataset that the command names. CommandError where it is none."""
+    if "://" in text:
+        raise CommandError(f"{text} is an address; datasets are read from a folder: copy it to this machine first")
     try:
         return FolderSource.open(Path(text))
     except (NoDatasetError, OSError) as error:
