@@ -9,6 +9,7 @@ import importlib.util
 import math
 import os
 import secrets
+import tempfile
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -182,15 +183,26 @@ def secret_key(data: Path) -> str:
     if given := env_text("SECRET_KEY"):
         return given
     path = data / "secret_key"
-    try:
-        path.touch(mode=0o600, exist_ok=False)
-        path.write_text(secrets.token_urlsafe(50))
-    except FileExistsError:
-        pass
+    if not path.exists():
+        write_secret_key(path)
     key = path.read_text().strip()
     if not key:
         raise ImproperlyConfigured(f"{path} is empty; delete it and start again, or set SECRET_KEY")
     return key
+
+
+def write_secret_key(path: Path) -> None:
+    """Write a new key, unless another process is quicker: web server and workers may all start at once."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix=".secret_key_", dir=path.parent) as file:
+            file.write(secrets.token_urlsafe(50))
+            file.flush()
+            # Under its own name only once it is whole; a link, unlike a rename, never replaces the other's.
+            os.link(file.name, path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise ImproperlyConfigured(f"{path} cannot be written ({error}); set SECRET_KEY") from None
 
 
 DATA_DIR = Path(env_text("NEURONVIEWER_DATA", str(BASE_DIR / "data"))).expanduser().resolve()

@@ -4,6 +4,8 @@ import re
 import stat
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
@@ -109,6 +111,20 @@ def test_a_secret_key_is_made_once_and_kept_from_others(tmp_path: Path, monkeypa
     assert len(key) >= 50
     assert settings.secret_key(tmp_path) == key
     assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
+
+
+def test_processes_that_start_at_once_agree_on_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    start = threading.Barrier(8)
+
+    def key() -> str:
+        start.wait(timeout=10)
+        return settings.secret_key(tmp_path)
+
+    with ThreadPoolExecutor(8) as threads:
+        keys = [future.result() for future in [threads.submit(key) for _ in range(8)]]
+    assert len(set(keys)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
 
 
 def test_an_empty_secret_key_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
