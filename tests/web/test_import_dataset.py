@@ -619,7 +619,7 @@ def test_a_source_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
         run(tmp_path)
     with pytest.raises(CommandError, match="is not a folder"):
         run(tmp_path / "file")
-    with pytest.raises(CommandError, match="https://example.org/x is an address; datasets are read from a folder"):
+    with pytest.raises(CommandError, match=r"https://example\.org/x is an address; datasets are read from a folder"):
         call_command("import_dataset", "https://example.org/x", model="toy")
     with pytest.raises(CommandError, match="is not there"):
         run(tmp_path / "absent")
