@@ -13,6 +13,7 @@ from selenium.common.exceptions import (
     NoSuchElementException,
     StaleElementReferenceException,
     TimeoutException,
+    WebDriverException,
 )
 from selenium.webdriver import Chrome
 from selenium.webdriver.chrome.options import Options
@@ -131,8 +132,20 @@ class Browser:
     def until(self, condition: Callable[[Chrome], T], otherwise: str) -> T:
         """Wait until the condition holds and return what it returns; fail with what the page says instead."""
         ignored = [NoSuchElementException, StaleElementReferenceException, ElementClickInterceptedException]
+
+        def holds(driver: Chrome) -> T | None:
+            try:
+                return condition(driver)
+            except WebDriverException as error:
+                # How chromedriver sometimes says that an element is stale: the page changed while it was read.
+                if "does not belong to the document" in (error.msg or ""):
+                    return None
+                raise
+
         try:
-            return WebDriverWait(self.driver, SECONDS_TO_WAIT, POLL, ignored).until(condition)
+            found = WebDriverWait(self.driver, SECONDS_TO_WAIT, POLL, ignored).until(holds)
+            assert found
+            return found
         except TimeoutException:
             page = self.driver.find_element(By.TAG_NAME, "body").text
             raise AssertionError(f"{otherwise}, at {self.address}:\n{page}") from None
