@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django import forms
 
+from explanations.forms.scores import score_field
 from explanations.paging import Order
 from explanations.querysets import NeuronQuerySet
 
@@ -26,21 +27,6 @@ ORDERS = {
 DEFAULT_SORT = "index"
 
 
-def _score_field(label: str) -> forms.FloatField:
-    return forms.FloatField(
-        label=label,
-        required=False,
-        min_value=-1,
-        max_value=1,
-        error_messages={
-            "invalid": "A score is a number from -1 to 1.",
-            "min_value": "A score is never below -1.",
-            "max_value": "A score is never above 1.",
-        },
-        widget=forms.NumberInput(attrs={"step": "any", "min": "-1", "max": "1"}),
-    )
-
-
 class LayerForm(forms.Form):
     """Every field may be absent. What is wrong is named and left out; the rest still holds."""
 
@@ -54,8 +40,8 @@ class LayerForm(forms.Form):
         },
         widget=forms.TextInput(attrs={"type": "search"}),
     )
-    min_score = _score_field("Lowest score")
-    max_score = _score_field("Highest score")
+    min_score = score_field("Lowest score")
+    max_score = score_field("Highest score")
     flagged = forms.BooleanField(label="has an open flag", required=False)
     unexplained = forms.BooleanField(label="has no explanation", required=False)
     sort = forms.ChoiceField(

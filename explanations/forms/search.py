@@ -8,6 +8,7 @@ from typing import Any
 
 from django import forms
 
+from explanations.forms.scores import score_field
 from explanations.models import Explanation, Source, SubjectModel
 from explanations.search import Criteria
 from explanations.search_query import MAX_LENGTH, Query, parse_query
@@ -17,21 +18,6 @@ SORTS = {"relevance": "best match first", "score": "best score first", "lowest":
 STATES = {"": "current", "retired": "retired", "any": "current and retired"}
 
 _LAYERS = re.compile(r"\s*(\d{1,4})\s*(?:[-–]\s*(\d{1,4})\s*)?", re.ASCII)
-
-
-def _score_field(label: str) -> forms.FloatField:
-    return forms.FloatField(
-        label=label,
-        required=False,
-        min_value=-1,
-        max_value=1,
-        error_messages={
-            "invalid": "A score is a number from -1 to 1.",
-            "min_value": "A score is never below -1.",
-            "max_value": "A score is never above 1.",
-        },
-        widget=forms.NumberInput(attrs={"step": "any", "min": "-1", "max": "1"}),
-    )
 
 
 class SearchForm(forms.Form):
@@ -58,8 +44,8 @@ class SearchForm(forms.Form):
         },
         widget=forms.TextInput(attrs={"size": 8, "placeholder": "3 or 3-7", "autocomplete": "off"}),
     )
-    min_score = _score_field("Lowest score")
-    max_score = _score_field("Highest score")
+    min_score = score_field("Lowest score")
+    max_score = score_field("Highest score")
     source = forms.ChoiceField(
         label="Written by",
         required=False,

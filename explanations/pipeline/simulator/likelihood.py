@@ -11,7 +11,7 @@ from explanations.pipeline.language_models import NO_USAGE, LanguageModel, Langu
 from explanations.pipeline.prompts import LIKELIHOOD_VERSION, likelihood_contexts, price_in_words
 from explanations.pipeline.prompts.simulating import written
 from explanations.pipeline.records import LEVELS, NORMALISED_SCALE, ActivationRecord, Floats
-from explanations.pipeline.simulator.protocol import BatchSimulate, Outcome, Simulated, SimulationError
+from explanations.pipeline.simulator.protocol import BatchSimulate, Outcome, Simulated, SimulationError, only_outcome
 
 LIKELIHOOD_RATIO = "likelihood ratio"
 
@@ -64,10 +64,7 @@ class CompareLikelihoods:
         return self.simulator.batch_size
 
     def __call__(self, explanation: str, tokens: Sequence[str]) -> Simulated:
-        [outcome] = self.many(explanation, [tokens])
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        return only_outcome(self.many(explanation, [tokens]))
 
     def many(self, explanation: str, excerpts: Sequence[Sequence[str]]) -> list[Outcome]:
         told, untold = likelihood_contexts(explanation)

@@ -20,7 +20,7 @@ from explanations.pipeline.prompts import (
     window_left,
 )
 from explanations.pipeline.records import LEVELS, NORMALISED_SCALE, ActivationRecord
-from explanations.pipeline.simulator.protocol import BatchSimulate, Outcome, Simulated, SimulationError
+from explanations.pipeline.simulator.protocol import BatchSimulate, Outcome, Simulated, SimulationError, only_outcome
 
 ALL_AT_ONCE = "all at once"
 ONE_AT_A_TIME = "one at a time"
@@ -96,10 +96,7 @@ class ReadLevels:
         return self.simulator.batch_size
 
     def __call__(self, explanation: str, tokens: Sequence[str]) -> Simulated:
-        [outcome] = self.many(explanation, [tokens])
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        return only_outcome(self.many(explanation, [tokens]))
 
     def many(self, explanation: str, excerpts: Sequence[Sequence[str]]) -> list[Outcome]:
         model = self.simulator.model

@@ -63,6 +63,14 @@ Outcome: TypeAlias = Simulated | SimulationError | LanguageModelError
 """What came of one excerpt of many."""
 
 
+def only_outcome(outcomes: Sequence[Outcome]) -> Simulated:
+    """Return what came of the one excerpt there was; raise what stopped it."""
+    [outcome] = outcomes
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
 @runtime_checkable
 class BatchSimulate(Protocol):
     """A `Simulate` that does many excerpts at once faster than one after the other."""

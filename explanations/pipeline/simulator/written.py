@@ -20,7 +20,7 @@ from explanations.pipeline.prompts import (
 )
 from explanations.pipeline.prompts.simulating import written
 from explanations.pipeline.records import LEVELS, NORMALISED_SCALE, ActivationRecord, Floats
-from explanations.pipeline.simulator.protocol import BatchSimulate, Outcome, Simulated, SimulationError
+from explanations.pipeline.simulator.protocol import BatchSimulate, Outcome, Simulated, SimulationError, only_outcome
 
 WRITTEN = "written"
 ROOM = 1.5
@@ -74,10 +74,7 @@ class WriteLevels:
         return self.simulator.batch_size
 
     def __call__(self, explanation: str, tokens: Sequence[str]) -> Simulated:
-        [outcome] = self.many(explanation, [tokens])
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        return only_outcome(self.many(explanation, [tokens]))
 
     def many(self, explanation: str, excerpts: Sequence[Sequence[str]]) -> list[Outcome]:
         if not excerpts:
