@@ -95,3 +95,36 @@ def save(folder: Path, model: Any, tokenizer: Any) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+_GATED = {"num_key_value_heads": 2, "max_position_embeddings": 512}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "GPT2": {"n_positions": 512, "n_inner": 48},
+    "GPTNeoX": {"rotary_pct": 0.25},
+    "Llama": _GATED,
+    "Mistral": _GATED,
+    "Gemma": {**_GATED, "head_dim": 8},
+    "Gemma2": {**_GATED, "head_dim": 8},
+    "Qwen2": _GATED,
+    "Phi3": {**_GATED, "pad_token_id": 0},
+    "OPT": {"ffn_dim": 48, "word_embed_proj_dim": 32},
+}
+"""families of causal models, by the name of their classes in transformers"""
+
+
+def tiny_family(family: str, vocabulary: int, seed: int = 0, layers: int = 2) -> Any:
+    """Return a tiny random causal model of one of `FAMILIES`: d_model 32, d_mlp 48, 4 heads."""
+    import torch
+    import transformers
+
+    torch.manual_seed(seed)
+    sizes = {"vocab_size": vocabulary, "hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4}
+    ends = {"bos_token_id": 0, "eos_token_id": 2}
+    widths = {} if family == "GPT2" else {"intermediate_size": 48}
+    config = getattr(transformers, f"{family}Config")(**sizes, **widths, **ends, **FAMILIES[family])
+    head = "LMHeadModel" if family == "GPT2" else "ForCausalLM"
+    model = getattr(transformers, f"{family}{head}")(config).eval()
+    for parameter in model.parameters():
+        # Norms too: those that are all ones would hide whether they are folded in.
+        torch.nn.init.normal_(parameter, mean=0.5 if parameter.ndim == 1 else 0.0, std=0.3)
+    return model

@@ -21,15 +21,7 @@ SINGLE_DIGITS = frozenset({"smollm", "refact", "command-r", "codeshell", "exaone
 
 def open_model(path: Path, *, device: str, precision: Precision, name: str) -> LocalModel:
     """Return the model, ready to answer. LanguageModelError where transformers cannot load it."""
-    device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    problem = ""
-    try:
-        model, tokenizer = read_model(path, fast_precision(device) if precision == "auto" else precision)
-        model = model.to(device).eval()
-    except Exception as error:  # whatever the loaders raise at a damaged file
-        problem = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason'}"
-    if problem:
-        raise LanguageModelError(f"{path} holds no causal language model that transformers can load ({problem}).")
+    model, tokenizer = read_on_device(path, device=device, precision=precision)
     check_model(model, tokenizer, path)
     return LocalModel(
         Transformer(model),
@@ -38,6 +30,17 @@ def open_model(path: Path, *, device: str, precision: Precision, name: str) -> L
         context_window=context_window(model.config, tokenizer),
         ends=end_tokens(model, tokenizer),
     )
+
+
+def read_on_device(path: Path, *, device: str, precision: Precision) -> tuple[Any, Any]:
+    """Return the model, on its device and ready to run, and its tokenizer. LanguageModelError."""
+    device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        model, tokenizer = read_model(path, fast_precision(device) if precision == "auto" else precision)
+        return model.to(device).eval(), tokenizer
+    except Exception as error:  # whatever the loaders raise at a damaged file
+        problem = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason'}"
+    raise LanguageModelError(f"{path} holds no causal language model that transformers can load ({problem}).")
 
 
 def read_model(path: Path, precision: str) -> tuple[Any, Any]:
