@@ -70,6 +70,7 @@ def join_records(
     """Return the neuron's record from its parts. KeyError where an excerpt's tokens are missing."""
     top: list[ActivationRecord] = []
     random: list[ActivationRecord] = []
+    bottom: list[ActivationRecord] = []
     quantiles: dict[int, list[ActivationRecord]] = {}
     for part in packed:
         record = ActivationRecord(tokens[part.key], part.activations)
@@ -77,6 +78,8 @@ def join_records(
             top.append(record)
         elif part.kind == Kind.RANDOM:
             random.append(record)
+        elif part.kind == Kind.BOTTOM:
+            bottom.append(record)
         elif part.kind >= Kind.QUANTILE:
             quantiles.setdefault(part.kind - Kind.QUANTILE, []).append(record)
     ranges = range(max(quantiles, default=-1) + 1)
@@ -90,6 +93,7 @@ def join_records(
         variance=neuron.variance,
         skewness=neuron.skewness,
         kurtosis=neuron.kurtosis,
+        bottom=tuple(bottom),
     )
 
 

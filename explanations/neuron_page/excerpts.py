@@ -21,7 +21,7 @@ _TITLES = {"top": "Top", "random": "Random", "bottom": "Lowest", "other": "Other
 _ABOUT = {
     "top": "The excerpts in which the neuron was most active, best first.",
     "random": "An independent random sample of the corpus: what the neuron does on ordinary text.",
-    "bottom": "The excerpts in which the neuron was least active.",
+    "bottom": "The excerpts in which the neuron’s activation fell lowest, lowest first: its other side.",
     "other": "Excerpts that were recorded for another reason.",
 }
 _PROTOCOL_RANGES = (0.0, 0.5, 0.9, 0.99, 0.999)
@@ -50,6 +50,11 @@ class Group:
     records: Sequence[PackedRecord]
 
     @property
+    def peak_name(self) -> str:
+        """What is told of each excerpt."""
+        return "minimum" if self.name == _NAMES[Kind.BOTTOM] else "maximum"
+
+    @property
     def is_quantile(self) -> bool:
         return self.name not in _TITLES
 
@@ -59,7 +64,8 @@ class ShownExcerpt:
     """One excerpt on the page."""
 
     title: str
-    maximum: float | None
+    peak: float | None
+    """its maximum; its minimum where excerpts were chosen for that; None where it is empty"""
     markup: SafeString | None
     """None where the excerpt's text is not stored"""
     values: str
@@ -189,9 +195,10 @@ def build_section(
 
 def _shown(title: str, record: PackedRecord, tokens: Tokens | None, maximum: float, *, with_rows: bool) -> ShownExcerpt:
     values = record.activations
+    peak = values.min if record.kind == Kind.BOTTOM else values.max
     return ShownExcerpt(
         title=title,
-        maximum=float(values.max()) if len(values) else None,
+        peak=float(peak()) if len(values) else None,
         markup=None if tokens is None else markup.shaded(tokens, values, maximum),
         values=markup.written_values(values),
         rows=value_rows(tokens, values, maximum) if with_rows and tokens is not None else (),

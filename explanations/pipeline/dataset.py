@@ -108,6 +108,7 @@ class RecordColumns:
         for kind, tokens, part in zip(self.kinds, self.tokens, parts, strict=True):
             by_kind.setdefault(kind, []).append(ActivationRecord(tokens, part))
         ranges = range(Kind.QUANTILE, max([*self.kinds, Kind.QUANTILE - 1]) + 1)
+        bottom = tuple(by_kind.get(Kind.BOTTOM, ()))
         return NeuronRecord(
             self.neuron_id,
             tuple(by_kind.get(Kind.TOP, ())),
@@ -115,6 +116,7 @@ class RecordColumns:
             tuple(tuple(by_kind.get(kind, ())) for kind in ranges),
             self.quantile_boundaries,
             *self.moments,
+            bottom,
         )
 
 
@@ -129,6 +131,9 @@ def decode_record(data: bytes, neuron_id: NeuronId, excerpts: Excerpts) -> Recor
     kinds = [int(Kind.TOP)] * len(file.most_positive_activation_records) + [int(Kind.RANDOM)] * len(file.random_sample)
     for q, part in enumerate(quantiles):
         kinds += [Kind.QUANTILE + q] * len(part)
+    bottom = file.most_negative_activation_records or []
+    records += bottom
+    kinds += [int(Kind.BOTTOM)] * len(bottom)
     tokens = tuple([excerpts[bytes(record.tokens)] for record in records])
     activations = [record.activations for record in records]
     lengths = _lengths(activations, tokens, "activations")

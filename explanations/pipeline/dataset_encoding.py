@@ -45,7 +45,8 @@ def _records(records: Iterable[ActivationRecord]) -> list[Json]:
 
 
 def encode_record(record: NeuronRecord) -> bytes:
-    """Return a file of activation records."""
+    """Return a file of activation records. The lowest ones are written only where there are some."""
+    bottom = {"most_negative_activation_records": _records(record.bottom)} if record.bottom else {}
     return _encode(
         {
             "neuron_id": _neuron_id(record.neuron_id),
@@ -57,6 +58,7 @@ def encode_record(record: NeuronRecord) -> bytes:
             "skewness": record.skewness,
             "kurtosis": record.kurtosis,
             "most_positive_activation_records": _records(record.top),
+            **bottom,
             "dataclass_name": "NeuronRecord",
         }
     )

@@ -50,6 +50,8 @@ class NeuronRecord(Struct):
     variance: float | None = None
     skewness: float | None = None
     kurtosis: float | None = None
+    most_negative_activation_records: list[ActivationRecord] | None = None
+    """of signed neurons; the public files do not have it"""
 
 
 class SequenceSimulation(Struct):

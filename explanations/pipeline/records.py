@@ -84,6 +84,8 @@ class NeuronRecord:
     variance: float | None = None
     skewness: float | None = None
     kurtosis: float | None = None
+    bottom: tuple[ActivationRecord, ...] = ()
+    """excerpts by their minimum activation, lowest first, of a neuron whose activations are signed"""
 
     @property
     def max_activation(self) -> float | None:
@@ -91,9 +93,12 @@ class NeuronRecord:
         return max((float(r.activations.max()) for _, r in self.labelled() if len(r.activations)), default=None)
 
     def labelled(self) -> list[tuple[int, ActivationRecord]]:
-        """Return every record with its `Kind`: top, random, then the quantile ranges."""
+        """Return every record with its `Kind`: top, random, then the quantile ranges, then the lowest."""
         quantiles = [(Kind.QUANTILE + q, r) for q, records in enumerate(self.by_quantile) for r in records]
-        return [(int(Kind.TOP), r) for r in self.top] + [(int(Kind.RANDOM), r) for r in self.random] + quantiles
+        bottom = [(int(Kind.BOTTOM), r) for r in self.bottom]
+        return (
+            [(int(Kind.TOP), r) for r in self.top] + [(int(Kind.RANDOM), r) for r in self.random] + quantiles + bottom
+        )
 
 
 @dataclass(frozen=True, slots=True)

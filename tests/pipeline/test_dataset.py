@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,15 @@ def decode_results(content: Any) -> list[dataset.ExplanationColumns]:
 def test_a_record_that_is_written_reads_back(vocabulary: list[str] | None) -> None:
     record = make_record(ID, vocabulary) if vocabulary else make_record(ID)
     assert plain(decode(dataset_encoding.encode_record(record))) == plain(record)
+
+
+def test_the_lowest_excerpts_read_back_last() -> None:
+    record = make_record(ID)
+    record = replace(record, bottom=record.random[:3])
+    found = decode(dataset_encoding.encode_record(record))
+    assert plain(found) == plain(record)
+    assert [kind for kind, _ in found.labelled()][-4:] == [Kind.QUANTILE + 3, *[Kind.BOTTOM] * 3]
+    assert "most_negative_activation_records" not in encoded()
 
 
 def test_objects_without_their_class_names_are_read() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 
 import pytest
@@ -120,6 +121,19 @@ def test_ranges_without_boundaries_are_numbered(client: Client, world: World) ->
     assert "Range 1 5 Range 2 5" in text
     assert "quantile range 2 of 2" in text
     assert "The maxima of those recorded here run from" in text
+
+
+def test_the_lowest_excerpts_are_a_side_of_their_own(client: Client, world: World) -> None:
+    records, boundaries = store.read_packed_records(world.neuron)
+    lowest = [replace(r, kind=int(Kind.BOTTOM), activations=-r.activations) for r in records[:6]]
+    ActivationSet.objects.filter(pk=world.neuron.pk).update(data=packing.pack_records([*records, *lowest], boundaries))
+
+    page = part(client, "?excerpts=bottom")
+
+    assert "Lowest 6" in words(page)
+    assert f"Lowest 1 minimum \u2212{records[0].activations.max():.3g}" in words(page)
+    assert "class=n10" in page
+    assert "maximum " in words(part(client))
 
 
 def test_an_excerpt_whose_text_is_not_stored_is_named(client: Client, world: World) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from explanations import store
 from explanations.models import ActivationSet, Excerpt, Explanation, Flag, Neuron, Source
 from explanations.pipeline import packing
-from explanations.pipeline.records import NeuronId, ScoredExplanation
+from explanations.pipeline.records import Kind, NeuronId, ScoredExplanation
 from tests.world import World, add_neuron, make_record, make_simulation
 
 
@@ -27,6 +29,16 @@ def test_a_record_reads_back(world: World) -> None:
     for (_, kept), (_, given) in zip(stored.labelled(), expected.labelled(), strict=True):
         assert np.array_equal(kept.activations, given.activations)
     assert (stored.mean, stored.quantile_boundaries) == (expected.mean, expected.quantile_boundaries)
+
+
+def test_the_lowest_excerpts_read_back(world: World) -> None:
+    records, boundaries = store.read_packed_records(world.neuron)
+    lowest = [replace(records[5], kind=int(Kind.BOTTOM)), replace(records[2], kind=int(Kind.BOTTOM))]
+    ActivationSet.objects.filter(pk=world.neuron.pk).update(data=packing.pack_records([*records, *lowest], boundaries))
+    stored = store.read_neuron_record(world.neuron)
+    assert stored is not None
+    assert [r.tokens for r in stored.bottom] == [stored.top[5].tokens, stored.top[2].tokens]
+    assert len(stored.labelled()) == len(records) + 2
 
 
 def test_hostile_tokens_read_back(world: World) -> None:
