@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from explanations import querysets
+from explanations.pipeline.layout import ALL_KINDS
 from explanations.pipeline.records import NeuronId
 
 RESERVED_SLUGS = frozenset(
@@ -48,6 +49,11 @@ class SubjectModel(models.Model):
     description = models.TextField(blank=True)
     source = models.TextField(blank=True, help_text="Where the data comes from.")
     license = models.TextField(blank=True, help_text="The licences of model, corpus and data.")
+    data_address = models.CharField(
+        max_length=500,
+        blank=True,
+        help_text="The web address that its data was last imported from; empty for a folder.",
+    )
     is_synthetic = models.BooleanField(default=False, help_text="The data is made up; every page says so.")
     highlights = models.JSONField(default=list, blank=True, help_text="Interesting neurons: layer, neuron, label.")
     statistics = models.JSONField(default=dict, blank=True, help_text="Counts and scores, as statistics.py lays out.")
@@ -170,6 +176,30 @@ class RelatedSet(models.Model):
 
     def __str__(self) -> str:
         return f"related tokens and neurons of {self.neuron}"
+
+
+class LayerGaps(models.Model):
+    """The files of one kind that a source did not have for a layer's neurons. Only `importing.gaps` writes here.
+
+    Neurons as ranges, since a source may lack whole layers.
+    """
+
+    model = models.ForeignKey(SubjectModel, on_delete=models.CASCADE, related_name="gaps")
+    source = models.CharField(max_length=500, blank=True, help_text="The source's web address; empty for folders.")
+    layer = models.PositiveSmallIntegerField()
+    kind = models.CharField(max_length=40, help_text="pipeline.layout.DataKind")
+    ranges = models.JSONField(default=list, help_text="Neurons without such a file: [first, last], ...")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["model", "source", "layer", "kind"], name="layer_gaps_once_a_source"),
+            models.CheckConstraint(
+                condition=Q(kind__in=[kind.value for kind in ALL_KINDS]), name="layer_gaps_kind_is_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of layer {self.layer} missing at {self.source or 'a folder'}"
 
 
 class Source(models.TextChoices):

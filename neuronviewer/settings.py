@@ -21,6 +21,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from explanations.pipeline.language_models.secret import Secret
+from explanations.pipeline.remote.address import AddressError, check_address
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -127,6 +128,14 @@ def env_address(name: str) -> str:
     if not is_address or parts.query or parts.fragment:
         raise ImproperlyConfigured(f"{name} is not an address such as https://api.openai.com/v1")
     return address.rstrip("/")
+
+
+def env_data_address(name: str) -> str:
+    """Return the base address of a dataset, with a slash at its end; empty where it is not set."""
+    try:
+        return check_address(text) if (text := env_text(name)) else ""
+    except AddressError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from None
 
 
 def env_key(name: str) -> Secret:
@@ -319,6 +328,9 @@ CONTENT_SECURITY_POLICY = {
         "base-uri": [NONE],
     }
 }
+
+# Where `import_dataset public` reads from, where it is not where the data was published: a mirror. docs/importing.md.
+PUBLIC_DATA_URL = env_data_address("PUBLIC_DATA_URL")
 
 TASKS = {"default": {"BACKEND": env_class("TASKS_BACKEND", "django_tasks_db.DatabaseBackend"), "QUEUES": []}}
 JOB_LEASE_SECONDS = env_int("JOB_LEASE_SECONDS", 30, minimum=2)

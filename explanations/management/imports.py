@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from django.core.management.base import CommandError, OutputWrapper
@@ -11,7 +11,7 @@ from django.db import DatabaseError
 
 from explanations.importing.importer import Importer
 from explanations.importing.rows import Counts
-from explanations.management.progress import show_progress
+from explanations.management.progress import no_note, show_progress
 from explanations.pipeline.ingest import PackedNeuron, Problem
 from explanations.pipeline.layout import DataKind
 
@@ -39,12 +39,19 @@ class Outcome:
 
 
 def run_import(
-    out: OutputWrapper, importer: Importer, batches: Iterable[Sequence[PackedNeuron]], total: int
+    out: OutputWrapper,
+    importer: Importer,
+    batches: Iterable[Sequence[PackedNeuron]],
+    total: int,
+    note: Callable[[], str] = no_note,
 ) -> Outcome:
-    """Store batches, showing how far it is, and print what came of it. What is stored stays where it is stopped."""
+    """Store batches, showing how far it is and what `note` says, and print what came of it.
+
+    What is stored stays where it is stopped.
+    """
     outcome = Outcome()
     try:
-        with show_progress(out, total, "neurons") as advance:
+        with show_progress(out, total, "neurons", note) as advance:
             for batch in batches:
                 importer.store(batch)
                 outcome.note(batch)

@@ -28,6 +28,11 @@ class Numbers:
             return cls(None)
         return cls(tuple(_parse_range(option, part.strip()) for part in str(text).split(",")))
 
+    @property
+    def end(self) -> int | None:
+        """The number after the last that is chosen; None where all are."""
+        return None if self.ranges is None else max(part.stop for part in self.ranges)
+
     def __contains__(self, number: int) -> bool:
         return self.ranges is None or any(number in part for part in self.ranges)
 

@@ -21,7 +21,8 @@ from explanations.pipeline.language_models import LanguageModelError, Message, S
 from explanations.pipeline.language_models.answers import align
 from explanations.pipeline.language_models.endpoint import EndpointModel, Price
 from explanations.pipeline.language_models.secret import Secret
-from explanations.pipeline.language_models.transport import ATTEMPTS, Transport, retry_after
+from explanations.pipeline.language_models.transport import ATTEMPTS, Transport
+from explanations.pipeline.retry_after import retry_after
 
 KEY = "sk-sentinel-0123456789abcdef-ZYXW"
 TALK = [Message("system", "Be brief."), Message("user", "What does it find?")]

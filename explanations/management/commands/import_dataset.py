@@ -1,23 +1,33 @@
-"""`manage.py import_dataset`: neurons in the public format, from a folder. docs/importing.md explains it."""
+"""`manage.py import_dataset`: neurons in the public format, from a folder or the web. docs/importing.md explains it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from argparse import _ArgumentGroup
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from explanations.importing.gaps import Gaps
 from explanations.importing.importer import Importer
 from explanations.importing.stored import read_activation_sets
 from explanations.importing.subject import ImportRefusedError, prepare_model
-from explanations.management.imports import BATCH, run_import
-from explanations.management.selection import add_selection_arguments, parse_selection
+from explanations.importing.wanted import plan_fetch
+from explanations.management.downloads import downloads_folder
+from explanations.management.imports import BATCH, Outcome, run_import
+from explanations.management.remote_import import RemoteBatches, find_address, find_dataset, find_shape, is_remote
+from explanations.management.selection import Selection, add_selection_arguments, parse_selection
 from explanations.models import SubjectModel
 from explanations.pipeline.card import Card, CardError, decode_card
-from explanations.pipeline.ingest import Chunk, ingest_chunks
+from explanations.pipeline.ingest import Chunk, PackedNeuron, ingest_chunks
+from explanations.pipeline.known_models import describe_known_models, known_models
 from explanations.pipeline.layout import DataKind, FolderSource, NoDatasetError, Source
 from explanations.pipeline.records import NeuronId
+from explanations.pipeline.remote.bandwidth import Bandwidth, parse_bandwidth
+from explanations.pipeline.remote.fetching import CONNECTIONS, TIMEOUT, RemoteSource
+from explanations.pipeline.remote.probing import neurons_to_probe
 
 
 class Command(BaseCommand):
@@ -27,7 +37,11 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("source", help="the dataset's folder")
+        parser.add_argument(
+            "source",
+            help="the dataset's folder, its https:// address, or “public”: where the data of a model that is known by"
+            f" name was published. Known: {describe_known_models()}",
+        )
         parser.add_argument("--model", required=True, metavar="SLUG", help="the subject model's address, e.g. gpt2-xl")
         add_selection_arguments(parser)
         parser.add_argument("--name", default="", help="the model's name")
@@ -35,6 +49,7 @@ class Command(BaseCommand):
         parser.add_argument("--card", type=Path, metavar="FILE", help="JSON with what the files cannot tell")
         parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that decode (1)")
         parser.add_argument("--allow-errors", action="store_true", help="succeed although files had to be skipped")
+        add_web_arguments(parser.add_argument_group("from the web"))
 
     def handle(self, **options: Any) -> None:
         selection = parse_selection(options["layers"], options["neurons"], options["kinds"])
@@ -43,6 +58,14 @@ class Command(BaseCommand):
         if options["neurons_per_layer"] is not None and options["neurons_per_layer"] < 1:
             raise CommandError(f"--neurons-per-layer: {options['neurons_per_layer']} is below 1")
         card = read_card(options["card"])
+        if card is None and options["model"] in known_models():
+            card = known_models()[options["model"]].card
+        read = self.read_web if is_remote(options["source"]) else self.read_folder
+        outcome = read(options, selection, card)
+        if outcome.problems and not options["allow_errors"]:
+            raise CommandError(f"{len(outcome.problems):,} files were skipped; --allow-errors accepts that")
+
+    def read_folder(self, options: dict[str, Any], selection: Selection, card: Card | None) -> Outcome:
         source = open_source(options["source"])
         listed = list_neurons(source, selection.kinds)
         neurons = sorted(n for n in set().union(*listed.values()) if n in selection)
@@ -50,15 +73,63 @@ class Command(BaseCommand):
             raise CommandError(f"nothing to import: {options['source']} has no such files for the chosen neurons")
         model = self.prepare(options, set().union(*listed.values()), card)
         kinds = [kind for kind in selection.kinds if listed[kind]]
-        if absent := [kind for kind in selection.kinds if not listed[kind]]:
-            self.stdout.write(f"not in this source: {', '.join(absent)}")
-        importer = Importer(model, card.explanations if card else None)
+        self.say_absent(selection.kinds, kinds)
         batches = ingest_chunks(source, kinds, _chunks(model, neurons), options["jobs"])
-        outcome = run_import(self.stdout, importer, batches, len(neurons))
-        if outcome.problems and not options["allow_errors"]:
-            raise CommandError(f"{len(outcome.problems):,} files were skipped; --allow-errors accepts that")
+        recorded = record_gaps(batches, Gaps(model, ""), kinds)
+        return run_import(self.stdout, Importer(model, card.explanations if card else None), recorded, len(neurons))
 
-    def prepare(self, options: dict[str, Any], listed: set[NeuronId], card: Card | None) -> SubjectModel:
+    def read_web(self, options: dict[str, Any], selection: Selection, card: Card | None) -> Outcome:
+        shape = find_shape(
+            selection,
+            card,
+            SubjectModel.objects.filter(slug=options["model"]).first(),
+            options["neurons_per_layer"],
+        )
+        places = shape.places(selection)
+        if not places:
+            raise CommandError(
+                f"nothing to import: {options['model']} has layers 0 to {shape.layers - 1:,} with neurons 0 to"
+                f" {shape.neurons_per_layer - 1:,} each, and none of them is chosen"
+            )
+        with closing(open_web(options)) as source:
+            probed = neurons_to_probe(places, shape.layers, shape.neurons_per_layer)
+            prefix, kinds = find_dataset(source, options["model"], selection.kinds, probed)
+            model = self.prepare(options, [shape.last], card)
+            self.say_absent(selection.kinds, kinds)
+            return self.fetch(options, source, prefix, model, places, kinds, card)
+
+    def fetch(
+        self,
+        options: dict[str, Any],
+        source: RemoteSource,
+        prefix: str,
+        model: SubjectModel,
+        places: Mapping[int, Sequence[int]],
+        kinds: Sequence[DataKind],
+        card: Card | None,
+    ) -> Outcome:
+        address = f"{source.base}{prefix}"
+        SubjectModel.objects.filter(pk=model.pk).update(data_address=address)
+        gaps = Gaps(model, address)
+        plan = plan_fetch(model, places, kinds, None if options["retry_gaps"] else gaps, refetch=options["refetch"])
+        self.stdout.write(
+            f"{address}: {plan.files:,} files of {plan.neurons:,} neurons to fetch; {plan.stored:,} stored already,"
+            f" {plan.known_gaps:,} known to be missing there{' (--retry-gaps asks again)' if plan.known_gaps else ''}"
+        )
+        importer = Importer(model, card.explanations if card else None)
+        with downloads_folder() as folder:
+            batches = RemoteBatches(source, prefix, plan, kinds, model, gaps, folder, options["jobs"])
+            with closing(iter(batches)) as running:
+                outcome = run_import(self.stdout, importer, running, plan.neurons, batches.traffic.describe)
+        if batches.error:
+            raise CommandError(f"{batches.error}. What was imported stays; the same command goes on from there")
+        return outcome
+
+    def say_absent(self, asked: Sequence[DataKind], present: Sequence[DataKind]) -> None:
+        if absent := [kind for kind in asked if kind not in present]:
+            self.stdout.write(f"not in this source: {', '.join(absent)}")
+
+    def prepare(self, options: dict[str, Any], listed: Collection[NeuronId], card: Card | None) -> SubjectModel:
         try:
             model, is_new = prepare_model(
                 options["model"],
@@ -86,10 +157,36 @@ def read_card(path: Path | None) -> Card | None:
         raise CommandError(f"card {path}: {error}") from None
 
 
+def add_web_arguments(group: _ArgumentGroup) -> None:
+    group.add_argument("--connections", type=int, default=CONNECTIONS, metavar="N", help=f"at once ({CONNECTIONS})")
+    group.add_argument("--max-bandwidth", metavar="10M", help="bytes a second at most; K, M and G are understood")
+    group.add_argument(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help=f"how long a server may be silent ({TIMEOUT:g})",
+    )
+    group.add_argument("--retry-gaps", action="store_true", help="ask again for files that were missing there before")
+    group.add_argument("--refetch", action="store_true", help="fetch what is stored too, and update what differs")
+
+
+def open_web(options: dict[str, Any]) -> RemoteSource:
+    """Return the web address that the command names. CommandError where it or an option is malformed."""
+    base = find_address(options["source"], options["model"])
+    if not 1 <= options["connections"] <= 256:
+        raise CommandError(f"--connections: {options['connections']} is not between 1 and 256")
+    if not 0 < options["timeout"] <= 3600:
+        raise CommandError(f"--timeout: {options['timeout']:g} is not between 0 and 3,600 seconds")
+    try:
+        rate = parse_bandwidth(options["max_bandwidth"]) if options["max_bandwidth"] else None
+    except ValueError as error:
+        raise CommandError(f"--max-bandwidth: {error}") from None
+    return RemoteSource(base, connections=options["connections"], timeout=options["timeout"], bandwidth=Bandwidth(rate))
+
+
 def open_source(text: str) -> Source:
-    """Return the dataset that the command names. CommandError where it is none."""
-    if "://" in text:
-        raise CommandError(f"{text} is an address; datasets are read from a folder: copy it to this machine first")
+    """Return the dataset in a folder. CommandError where there is none."""
     try:
         return FolderSource.open(Path(text))
     except (NoDatasetError, OSError) as error:
@@ -102,6 +199,17 @@ def list_neurons(source: Source, kinds: Iterable[DataKind]) -> dict[DataKind, se
         return {kind: set(source.neurons(kind)) for kind in kinds}
     except OSError as error:
         raise CommandError(f"{error.filename}: cannot be listed: {error.strerror or error}") from None
+
+
+def record_gaps(
+    batches: Iterable[list[PackedNeuron]], gaps: Gaps, kinds: Sequence[DataKind]
+) -> Iterator[list[PackedNeuron]]:
+    """Yield the batches, and note which files of a folder were missing, once each batch is stored."""
+    for batch in batches:
+        yield batch
+        missing = {(neuron.neuron_id, kind) for neuron in batch for kind in neuron.gaps}
+        asked = {(neuron.neuron_id, kind) for neuron in batch for kind in kinds}
+        gaps.record(missing=missing, found=asked - missing)
 
 
 def _chunks(model: SubjectModel, neurons: Sequence[NeuronId]) -> Iterator[Chunk]:

@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -22,6 +20,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from explanations.pipeline.language_models.protocol import LanguageModelError
 from explanations.pipeline.language_models.secret import Secret
+from explanations.pipeline.retry_after import retry_after
 
 logger = logging.getLogger(__name__)
 
@@ -214,19 +213,6 @@ class Transport:
         error = state.outcome.exception() if state.outcome else None
         pause = state.next_action.sleep if state.next_action else 0.0
         logger.warning("%s Trying again in %.1f seconds.", error, pause)
-
-
-def retry_after(value: str) -> float | None:
-    """Return the seconds that a Retry-After header asks for, given in seconds or as a date; None where it asks not."""
-    value = value.strip()
-    if value.replace(".", "", 1).isdecimal() and value.isascii():
-        return float(value)
-    try:
-        then = parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError):
-        return None
-    then = then if then.tzinfo else then.replace(tzinfo=UTC)
-    return max(0.0, (then - datetime.now(UTC)).total_seconds())
 
 
 def error_message(body: bytes) -> str:
