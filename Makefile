@@ -1,6 +1,6 @@
 # The commands of the project; `make help` lists them. Everything is installed into .venv, nothing outside the folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint screenshots clean
+.PHONY: help demo test lint bench bench-quick screenshots clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -8,7 +8,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 
 help: ## list these commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/.installed ## start the site on 127.0.0.1:8000 with the bundled sample (PORT=... changes the port)
 	@exec $(PY) -m neuronviewer.cli demo --port "$(PORT)"
@@ -23,6 +23,12 @@ lint: $(VENV)/.installed-dev ## check style, types, import contracts and migrati
 	$(VENV)/bin/lint-imports
 	DATABASE_URL=sqlite://:memory: $(PY) manage.py makemigrations --check --dry-run
 	DATABASE_URL=sqlite://:memory: $(PY) manage.py check --fail-level WARNING
+
+bench: $(VENV)/.installed-dev ## measure everything, write docs/benchmarks.md (under 20 minutes; 9 GB in data/ and on PostgreSQL)
+	@$(PY) -m tests.benchmarks $(ARGS)
+
+bench-quick: $(VENV)/.installed-dev ## the same on little data, to see that it works (two minutes)
+	@$(PY) -m tests.benchmarks --quick $(ARGS)
 
 screenshots: $(VENV)/.installed-dev ## take the pictures in docs/images again (needs Chromium)
 	@$(PY) -m tests.browser.screenshots
