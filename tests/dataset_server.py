@@ -121,6 +121,8 @@ def serve(root: Path) -> Iterator[DatasetServer]:
     dataset = DatasetServer(root)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    # Clients are killed and time out: that is what tests are for.
+    server.handle_error = lambda *_args: None  # type: ignore[method-assign]
     server.dataset = dataset  # type: ignore[attr-defined]
     dataset.port = server.server_address[1]
     thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01))

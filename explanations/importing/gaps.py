@@ -8,6 +8,7 @@ from typing import Any
 
 from explanations.models import LayerGaps, SubjectModel
 from explanations.pipeline.layout import DataKind
+from explanations.pipeline.number_ranges import gather, spread
 from explanations.pipeline.records import NeuronId
 
 Files = Iterable[tuple[NeuronId, DataKind]]
@@ -51,20 +52,3 @@ def _by_layer(files: Files) -> defaultdict[tuple[int, DataKind], set[int]]:
     for neuron_id, kind in files:
         found[neuron_id.layer, kind].add(neuron_id.index)
     return found
-
-
-def gather(numbers: Iterable[int]) -> list[list[int]]:
-    """Return numbers as ranges [first, last], in order."""
-    ranges: list[list[int]] = []
-    for number in sorted(numbers):
-        if ranges and ranges[-1][1] == number - 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    return ranges
-
-
-def spread(ranges: Iterable[Iterable[int]]) -> Iterable[int]:
-    """Yield the numbers of ranges [first, last]."""
-    for first, last in ranges:
-        yield from range(first, last + 1)

@@ -28,8 +28,8 @@ from explanations.pipeline.remote.spool import Delivery, Traffic, download
 
 PUBLIC = "public"
 """The word for the address where a known model was published."""
-BATCH = 100
-"""Neurons that are fetched, decoded and stored together, some 70 MB of files: a killed run loses a few of these."""
+BATCH = 25
+"""Neurons that are fetched, decoded and stored together, some 15 MB of files: a killed run loses a few of these."""
 
 
 def is_remote(source: str) -> bool:

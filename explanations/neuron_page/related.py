@@ -11,6 +11,7 @@ from django.db import connection
 from django.utils.safestring import SafeString, mark_safe
 
 from explanations import tokens as markup
+from explanations.import_commands import import_command
 from explanations.models import Neuron, SubjectModel
 from explanations.pipeline import packing
 from explanations.pipeline.records import NeuronId, NeuronWeights, Related, TokenValues
@@ -57,12 +58,23 @@ class NeuronGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class MissingNeurons:
+    """Related neurons that are not imported."""
+
+    count: int
+    command: str
+    """what imports their layers"""
+
+
+@dataclass(frozen=True, slots=True)
 class RelatedSection:
     """All that is known of a neuron's surroundings; None is a kind that was not imported."""
 
     by_activation: TokenGroup | None
     by_weight: Sequence[TokenGroup] | None
     neurons: Sequence[NeuronGroup] | None
+    missing: MissingNeurons | None = None
+    """those of the related neurons that are not imported"""
 
 
 def build_related(neuron: Neuron) -> RelatedSection | None:
@@ -73,9 +85,20 @@ def build_related(neuron: Neuron) -> RelatedSection | None:
     if not hasattr(neuron, "related_set"):
         return None
     related = packing.unpack_related(neuron.related_set.data)
+    neurons = _neurons(neuron.model, related)
     return RelatedSection(
-        by_activation=_by_activation(related), by_weight=_by_weight(related), neurons=_neurons(neuron.model, related)
+        by_activation=_by_activation(related),
+        by_weight=_by_weight(related),
+        neurons=neurons,
+        missing=_find_missing(neuron.model, neurons or ()),
     )
+
+
+def _find_missing(model: SubjectModel, groups: Iterable[NeuronGroup]) -> MissingNeurons | None:
+    missing = {item.neuron_id for group in groups for item in group.neurons if item.headline is None}
+    if not missing:
+        return None
+    return MissingNeurons(len(missing), import_command(model, (neuron_id.layer for neuron_id in missing)))
 
 
 def _by_activation(related: Related) -> TokenGroup | None:

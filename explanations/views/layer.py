@@ -13,6 +13,7 @@ from django_htmx.http import push_url
 from explanations import store
 from explanations.forms.layer import ORDERS, LayerForm
 from explanations.http import HtmxHttpRequest, render_page, wants_fragment
+from explanations.import_commands import import_command, source_of
 from explanations.models import Neuron
 from explanations.paging import paginate
 from explanations.statistics import read_statistics
@@ -55,7 +56,9 @@ def layer(request: HtmxHttpRequest, slug: str, layer: int) -> HttpResponse:
     context = {
         "model": model,
         "layer": layer,
-        "statistics": read_statistics(model).layer(layer),
+        "statistics": (found := read_statistics(model).layer(layer)),
+        "is_partly_imported": 0 < found.neurons < model.neurons_per_layer and bool(source_of(model)),
+        "command": import_command(model, [layer]),
         "previous_layer": layer - 1 if layer else None,
         "next_layer": layer + 1 if layer + 1 < model.layers else None,
         "form": form,

@@ -16,6 +16,7 @@ from explanations.charts import Chart, layer_chart, score_chart
 from explanations.forms.go import GoForm
 from explanations.highlights import read_highlights
 from explanations.http import HtmxHttpRequest
+from explanations.import_commands import import_command
 from explanations.models import SubjectModel
 from explanations.statistics import LayerStatistics, ModelStatistics, Scores, read_statistics
 
@@ -37,11 +38,8 @@ class LayerRow:
     statistics: LayerStatistics
     scores: Scores | None
     address: str
-
-    @property
-    def span(self) -> str:
-        """The layers as `import_dataset --layers` takes them."""
-        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+    command: str
+    """what imports them, where nothing of them is imported"""
 
 
 @require_safe
@@ -94,4 +92,5 @@ def _list_layers(subject: SubjectModel, statistics: ModelStatistics, simulator: 
         for first, last in [(n, n) for n in layers] if has_data else [(layers[0], layers[-1])]:
             found = statistics.layer(first)
             scores = found.scores.get(simulator) if simulator is not None else None
-            yield LayerRow(first, last, found, scores, subject.layer_url(first))
+            command = "" if has_data else import_command(subject, layers)
+            yield LayerRow(first, last, found, scores, subject.layer_url(first), command)

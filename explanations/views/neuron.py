@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 
 from explanations.forms.neuron import VIEWS, PageState, read_state
 from explanations.http import HtmxHttpRequest, render_page, wants_fragment
+from explanations.import_commands import import_command, source_of
 from explanations.models import Neuron
 from explanations.neuron_page.page import (
     ExcerptsPart,
@@ -109,6 +110,9 @@ def _not_imported(request: HtmxHttpRequest, slug: str, neuron_id: NeuronId) -> H
         "has_layer": neuron_id.layer < model.layers,
         "last_layer": model.layers - 1,
         "last_index": model.neurons_per_layer - 1,
+        "command": import_command(model, [neuron_id.layer], neuron_id.index),
+        "layer_command": import_command(model, [neuron_id.layer]),
+        "is_source_known": bool(source_of(model)),
         "previous_index": before,
         "next_index": after,
     }

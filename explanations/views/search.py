@@ -11,6 +11,7 @@ from django_htmx.http import push_url
 
 from explanations.forms.search import SearchForm
 from explanations.http import HtmxHttpRequest, render_page, wants_fragment
+from explanations.import_commands import describe_numbers, import_command, missing_layers
 from explanations.models import Explanation, SubjectModel
 from explanations.results import COUNTED, Results, find_explanations
 from explanations.search_query import Query, split_marks
@@ -44,7 +45,9 @@ class Hit:
 
 @require_safe
 def search(request: HtmxHttpRequest) -> HttpResponse:
-    form = SearchForm(request.GET, list(SubjectModel.objects.only("slug", "name", "layers", "is_synthetic")))
+    form = SearchForm(
+        request.GET, list(SubjectModel.objects.only("slug", "name", "layers", "is_synthetic", "data_address"))
+    )
     form.is_valid()
     results = None
     if form.is_asked and not form.has_words_problem:
@@ -61,6 +64,7 @@ def search(request: HtmxHttpRequest) -> HttpResponse:
         "examples": [(text, urlencode({"q": text}), words) for text, words in EXAMPLES.items()],
         "models": form.models.values(),
         "as_fragment": wants_fragment(request),
+        "missing": _missing_layers(form),
         "without_filters": urlencode({"q": form.data["q"]}) if form.query.terms else "",
     }
     response = render_page(request, "search", context, fragment="search_results")
@@ -69,6 +73,29 @@ def search(request: HtmxHttpRequest) -> HttpResponse:
         filled = {name: value for name in request.GET if (value := request.GET.get(name, ""))}
         push_url(response, request.path + (f"?{urlencode(filled)}" if filled else ""))
     return response
+
+
+@dataclass(frozen=True)
+class MissingLayers:
+    """Layers that the search was narrowed to and of which nothing is imported."""
+
+    model: SubjectModel
+    layers: str
+    count: int
+    command: str
+
+
+def _missing_layers(form: SearchForm) -> MissingLayers | None:
+    """Return those; one query where layers of one model are chosen, none else."""
+    layers = form.cleaned_data.get("layer")
+    model = form.cleaned_data.get("model") or (next(iter(form.models.values())) if len(form.models) == 1 else None)
+    if not layers or model is None:
+        return None
+    # The statistics are fetched only now: they are longer than all else of a model.
+    chosen = range(layers[0], min(layers[1] + 1, model.layers))
+    if not (missing := missing_layers(model, chosen)):
+        return None
+    return MissingLayers(model, describe_numbers(missing), len(missing), import_command(model, missing))
 
 
 def _hits(results: Results, query: Query) -> list[Hit]:

@@ -13,11 +13,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.core.management.base import CommandParser
 
-from explanations.importing.gaps import Gaps, gather, spread
+from explanations.importing.gaps import Gaps
 from explanations.management import downloads
 from explanations.management.commands.import_dataset import Command
 from explanations.models import ActivationSet, Explanation, LayerGaps, Neuron, SubjectModel
 from explanations.pipeline.layout import DataKind
+from explanations.pipeline.number_ranges import gather, spread
 from explanations.pipeline.records import NeuronId
 from tests import dataset_server
 from tests.dataset_server import DatasetServer, serve

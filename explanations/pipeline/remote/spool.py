@@ -106,7 +106,7 @@ def download(
     batches: Iterable[Sequence[Wanted]],
     folder: Path,
     *,
-    ahead: int = 2,
+    ahead: int = 6,
     traffic: Traffic | None = None,
 ) -> Generator[Delivery, None, None]:
     """Yield the batches in order, each once its files lie in `folder`; up to `ahead` later ones are on their way.

@@ -1,0 +1,37 @@
+"""The command that brings what is not imported, as pages and commands show it, to be copied."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from explanations.models import SubjectModel
+from explanations.pipeline.known_models import known_models
+from explanations.pipeline.number_ranges import gather
+
+UNKNOWN = "SOURCE"
+"""What stands for a source that nobody here knows: a folder, whose name is nobody else's business."""
+
+
+def source_of(model: SubjectModel) -> str:
+    """Return what `import_dataset` reads this model's data from; empty where that is not known."""
+    return "public" if model.slug in known_models() else model.data_address
+
+
+def import_command(model: SubjectModel, layers: Iterable[int], neuron: int | None = None) -> str:
+    """Return the command that imports these layers, or one neuron of them."""
+    chosen = f"--layers {describe_numbers(layers)}"
+    if neuron is not None:
+        chosen += f" --neurons {neuron}"
+    return f"python manage.py import_dataset {source_of(model) or UNKNOWN} --model {model.slug} {chosen}"
+
+
+def describe_numbers(numbers: Iterable[int]) -> str:
+    """Return numbers as `--layers` takes them: 0-3,7."""
+    ranges = gather(set(numbers))
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def missing_layers(model: SubjectModel, layers: Iterable[int]) -> list[int]:
+    """Return those of these layers of which nothing is imported, as the statistics know. No query."""
+    known: Collection[str] = model.statistics.get("layers", {})
+    return [layer for layer in layers if str(layer) not in known]
