@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import connection, models
@@ -28,6 +28,24 @@ def insert_rows(model: type[models.Model], fields: Sequence[str], rows: Sequence
         else:
             places = ", ".join(["%s"] * (len(fields) + len(rest)))
             cursor.executemany(f"INSERT INTO {target} VALUES ({places})", [row + rest for row in rows])  # noqa: S608
+
+
+def insert_excerpts(model_id: int, tokens: Mapping[int, bytes]) -> None:
+    """Insert a model's excerpts, by key; those that are there already, or come from elsewhere meanwhile, are left."""
+    # By key: whoever inserts the same ones at the same time waits, and no deadlock comes.
+    keys = sorted(tokens)
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                "INSERT INTO explanations_excerpt (model_id, key, tokens)"
+                " SELECT %s, * FROM unnest(%s::bigint[], %s::bytea[]) ON CONFLICT DO NOTHING",
+                [model_id, keys, [tokens[key] for key in keys]],
+            )
+        else:
+            cursor.executemany(
+                "INSERT OR IGNORE INTO explanations_excerpt (model_id, key, tokens) VALUES (%s, %s, %s)",
+                [(model_id, key, tokens[key]) for key in keys],
+            )
 
 
 def _column(model: type[models.Model], name: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from django.db import transaction
 from django.db.models import Count
 
+from explanations.importing.bulk_rows import insert_excerpts
 from explanations.importing.changes import Changes
 from explanations.importing.rows import Counts, NewExplanations, NewNeurons
 from explanations.importing.stored import StoredNeuron, read_stored
@@ -52,9 +53,9 @@ class Importer:
         found = {key: tokens for neuron in neurons for key, tokens in neuron.excerpts.items()}
         fresh = found.keys() - self._known_excerpts
         stored = set(Excerpt.objects.filter(model=self.model, key__in=fresh).values_list("key", flat=True))
-        rows = [Excerpt(model=self.model, key=key, tokens=found[key]) for key in sorted(fresh - stored)]
-        Excerpt.objects.bulk_create(rows, ignore_conflicts=True)
-        counts["excerpts", "new"] += len(rows)
+        new = {key: found[key] for key in fresh - stored}
+        insert_excerpts(self.model.pk, new)
+        counts["excerpts", "new"] += len(new)
         counts["excerpts", "unchanged"] += len(stored)
         return fresh
 

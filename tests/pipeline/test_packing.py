@@ -193,3 +193,42 @@ def test_a_record_of_64_tokens_takes_140_bytes() -> None:
     rng = np.random.default_rng(0)
     records = [PackedRecord(i, 0, rng.normal(0, 1, 64)) for i in range(300)]
     assert len(packing.pack_records(records, (0.0, 0.5, 0.9, 0.99, 0.999))) / 300 < 141
+
+
+def test_neurons_packed_together_are_packed_as_each_alone() -> None:
+    rng = np.random.default_rng(0)
+    neurons = [
+        packing.RecordBatch(
+            keys=[3, -4, 5][:count],
+            kinds=[0, 1, 12][:count],
+            lengths=np.array([4, 0, 7][:count], dtype=np.int64),
+            # Beside the halves' range: what is kept exactly has its place counted from the neuron's own start.
+            activations=rng.normal(size=sum([4, 0, 7][:count])) * 10.0 ** rng.integers(-40, 3, sum([4, 0, 7][:count])),
+            quantile_boundaries=boundaries,
+        )
+        for count, boundaries in ((3, (0.5, 0.9)), (0, None), (1, ()), (3, None))
+    ]
+    assert packing.pack_record_batch(neurons) == [packing.pack_record_batch([neuron])[0] for neuron in neurons]
+
+
+def test_simulations_packed_together_are_packed_as_each_alone() -> None:
+    rng = np.random.default_rng(1)
+    simulations = [
+        packing.SequenceBatch(
+            keys=[7, 8],
+            kinds=[0, 1],
+            lengths=np.array([3, 5], dtype=np.int64),
+            simulated=rng.normal(size=8) * 10.0 ** rng.integers(-40, 3, 8),
+            has_real=np.array(has_real),
+            real=rng.normal(size=3 * has_real[0] + 5 * has_real[1]),
+            scores=rng.uniform(-1, 1, (2, 3)),
+        )
+        for has_real in ((True, False), (False, False), (True, True))
+    ]
+    together = packing.pack_sequence_batch(simulations)
+    assert together == [packing.pack_sequence_batch([simulation])[0] for simulation in simulations]
+    assert [[s.real is not None for s in packing.unpack_sequences(data)] for data in together] == [
+        [True, False],
+        [False, False],
+        [True, True],
+    ]

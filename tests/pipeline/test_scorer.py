@@ -13,6 +13,7 @@ from explanations.pipeline.scorer import (
     ScoredPair,
     absolute_dev_explained,
     correlation,
+    correlation_by_group,
     rsquared,
     score_sequences,
     scores,
@@ -150,3 +151,17 @@ def test_a_perfect_simulation_scores_one_or_nothing(real: list[float]) -> None:
     assert found.ev_correlation in (None, pytest.approx(1))
     assert found.rsquared in (None, 1.0)
     assert found.absolute_dev_explained in (None, 1.0)
+
+
+def test_correlations_by_group_are_those_of_each_group() -> None:
+    rng = np.random.default_rng(2)
+    real, simulated = rng.normal(size=60), rng.uniform(0, 10, 60)
+    group = rng.integers(0, 5, 60)
+    group[group == 3] = 4  # Nothing is left in group 3.
+    real[group == 1] = 0.1  # Constant: undefined.
+    found = correlation_by_group(real, simulated, group, 6)
+    assert found[1] is found[3] is found[5] is None
+    for number in (0, 2, 4):
+        alone = correlation(real[group == number], simulated[group == number])
+        assert found[number] == pytest.approx(alone, rel=1e-12)
+    assert correlation_by_group(np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64), 2) == [None, None]

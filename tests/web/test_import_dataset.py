@@ -131,7 +131,8 @@ def test_top_only_and_random_only_scores_are_those_of_the_values_given(folder: P
     for kind, stored in ((Kind.TOP, row.top_only), (Kind.RANDOM, row.random_only)):
         chosen = [s for s in sequences if s.kind == kind]
         real, simulated = (np.concatenate([getattr(s, side) for s in chosen]) for side in ("real", "simulated"))
-        assert stored == correlation(real, simulated)
+        # Many simulations' sums are taken at once, in another order.
+        assert stored == pytest.approx(correlation(real, simulated), rel=1e-12)
 
 
 def test_the_neuron_carries_its_headline_and_counts(folder: Path) -> None:

@@ -55,6 +55,40 @@ def correlation(real: Floats, simulated: Floats) -> float | None:
     return min(1.0, max(-1.0, r))
 
 
+def correlation_by_group(
+    real: Doubles, simulated: Doubles, group: npt.NDArray[np.int64], groups: int
+) -> list[float | None]:
+    """Return `correlation` within each group of tokens, numbered from 0 to `groups` - 1; all are [token] and finite.
+
+    One pass over many simulations. None where a group has no tokens.
+    """
+    order = np.argsort(group, kind="stable")
+    sizes = np.bincount(group, minlength=groups)  # [group]
+    filled = np.flatnonzero(sizes)
+    if not len(filled):
+        return [None] * groups
+    starts = (np.cumsum(sizes) - sizes)[filled]
+    with np.errstate(all="ignore"):  # Where nothing varies there is 0 / 0, which `_deviations` takes for undefined.
+        a = _deviations(real[order], starts, sizes[filled])
+        s = _deviations(simulated[order], starts, sizes[filled])
+        products = [np.add.reduceat(x * y, starts) for x, y in ((a, s), (a, a), (s, s))]
+        r = np.clip(products[0] / np.sqrt(products[1] * products[2]), -1.0, 1.0)  # [filled group]
+    found: list[float | None] = [None] * groups
+    for number, value in zip(filled.tolist(), r.tolist(), strict=True):
+        found[number] = value if math.isfinite(value) else None
+    return found
+
+
+def _deviations(values: Doubles, starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Doubles:
+    """Return `_centred` of each group of consecutive values; NaN throughout a group that does not vary."""
+    highest, lowest = np.maximum.reduceat(values, starts), np.minimum.reduceat(values, starts)
+    varying = highest - lowest > CONSTANT_WITHIN * np.maximum(np.abs(highest), np.abs(lowest))
+    means = np.where(varying, np.add.reduceat(values, starts) / sizes, np.nan)
+    deviations = values - np.repeat(means, sizes)
+    scaled: Doubles = deviations / np.repeat(np.maximum.reduceat(np.abs(deviations), starts), sizes)
+    return scaled
+
+
 def rsquared(real: Floats, simulated: Floats) -> float | None:
     """Return 1 - mean((a - s)^2) / mean(a^2); None where the real values are all zero, or something is not finite."""
     a, s = _pair(real, simulated)

@@ -1,0 +1,72 @@
+"""What is kept of a neuron's public files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from explanations.pipeline.layout import DataKind
+from explanations.pipeline.records import NeuronId, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class PackedActivations:
+    """What is kept of a file of activation records."""
+
+    data: bytes
+    """packing.pack_records"""
+    moments: tuple[float | None, float | None, float | None, float | None]
+    """mean, variance, skewness, kurtosis"""
+    max_activation: float | None
+    peak: bytes
+    """packing.pack_peak of the best top record"""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedSimulation:
+    """What is kept of a simulation."""
+
+    data: bytes
+    """packing.pack_sequences"""
+    excerpts: int
+    scale: str
+    scores: Scores
+    top_only: float | None
+    random_only: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PackedExplanation:
+    """What is kept of one explanation of a file."""
+
+    text: str
+    simulation: PackedSimulation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file that was not taken."""
+
+    path: str
+    reason: str
+
+
+@dataclass(slots=True)
+class PackedNeuron:
+    """What is kept of a neuron's files; None for those that were not asked for, are missing or broken."""
+
+    neuron_id: NeuronId
+    activations: PackedActivations | None = None
+    explanations: tuple[PackedExplanation, ...] | None = None
+    related: bytes | None = None
+    """packing.pack_related of the parts that were read"""
+    excerpts: dict[int, bytes] = field(default_factory=dict)
+    """packed tokens by key: those excerpts that no earlier neuron brought"""
+    gaps: list[DataKind] = field(default_factory=list)
+    """missing files"""
+    problems: list[Problem] = field(default_factory=list)
+    """broken files"""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all was read."""
+        return self.activations is None and self.explanations is None and self.related is None

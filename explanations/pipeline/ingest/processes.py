@@ -1,0 +1,50 @@
+"""Ingesting in this process, or in several beside it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+
+from explanations.pipeline.ingest.ingester import Chunk, Ingester
+from explanations.pipeline.ingest.packed import PackedNeuron
+from explanations.pipeline.layout import DataKind, Source
+
+_of_this_process: list[Ingester] = []
+
+
+def _start_process(source: Source, kinds: Sequence[DataKind]) -> None:
+    # Ctrl-C reaches every process of the terminal; only the one that holds the database answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _of_this_process.append(Ingester(source, kinds))
+
+
+def _ingest_in_process(chunk: Chunk) -> list[PackedNeuron]:
+    return _of_this_process[0].ingest_chunk(chunk)
+
+
+def ingest_chunks(
+    source: Source, kinds: Sequence[DataKind], chunks: Iterable[Chunk], processes: int = 1
+) -> Iterator[list[PackedNeuron]]:
+    """Yield the chunks' neurons in order; with more than one process, some chunks ahead."""
+    if processes == 1:
+        ingester = Ingester(source, kinds)
+        for chunk in chunks:
+            yield ingester.ingest_chunk(chunk)
+        return
+    # Spawned and not forked: a forked process would share, and close, the connection to the database.
+    pool = ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), initializer=_start_process, initargs=(source, kinds)
+    )
+    ahead: deque[Future[list[PackedNeuron]]] = deque()
+    try:
+        for chunk in chunks:
+            ahead.append(pool.submit(_ingest_in_process, chunk))
+            if len(ahead) > processes + 1:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

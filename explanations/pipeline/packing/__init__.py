@@ -1,0 +1,53 @@
+"""How records become bytes: tokens, activations, simulations, related tokens and neurons."""
+
+from explanations.pipeline.packing.errors import PackingError
+from explanations.pipeline.packing.halves import Doubles, Lengths, round_trip
+from explanations.pipeline.packing.peak import pack_peak, unpack_peak
+from explanations.pipeline.packing.planes import Planes, join_planes, split_records, split_sequences
+from explanations.pipeline.packing.records import (
+    PackedRecord,
+    RecordBatch,
+    pack_record_batch,
+    pack_records,
+    unpack_records,
+)
+from explanations.pipeline.packing.related import merge_related, pack_related, unpack_related
+from explanations.pipeline.packing.sequences import (
+    SCORES,
+    PackedSequence,
+    SequenceBatch,
+    pack_sequence_batch,
+    pack_sequences,
+    unpack_sequences,
+)
+from explanations.pipeline.packing.tokens import excerpt_key, pack_tokens, unpack_tokens
+
+__all__ = [
+    "SCORES",
+    "Doubles",
+    "Lengths",
+    "PackedRecord",
+    "PackedSequence",
+    "PackingError",
+    "Planes",
+    "RecordBatch",
+    "SequenceBatch",
+    "excerpt_key",
+    "join_planes",
+    "merge_related",
+    "pack_peak",
+    "pack_record_batch",
+    "pack_records",
+    "pack_related",
+    "pack_sequence_batch",
+    "pack_sequences",
+    "pack_tokens",
+    "round_trip",
+    "split_records",
+    "split_sequences",
+    "unpack_peak",
+    "unpack_records",
+    "unpack_related",
+    "unpack_sequences",
+    "unpack_tokens",
+]
