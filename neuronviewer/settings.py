@@ -24,6 +24,8 @@ from explanations.pipeline.language_models.secret import Secret
 from explanations.pipeline.remote.address import AddressError, check_address
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+SECONDS_FOR_A_CONNECTION = 30
+"""How long a request waits for a connection of the pool, where all are in use."""
 
 
 def env_text(name: str, default: str = "") -> str:
@@ -168,6 +170,7 @@ def env_file(name: str) -> Path | None:
 
 def env_database(data: Path) -> dict[str, Any]:
     """Return the database that DATABASE_URL names: SQLite in the data folder where it names none."""
+    pool_size = env_int("DATABASE_POOL_SIZE", 8)
     url = env_text("DATABASE_URL", f"sqlite:///{data / 'neuronviewer.sqlite3'}")
     try:
         config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
@@ -182,7 +185,13 @@ def env_database(data: Path) -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536;"
             " PRAGMA mmap_size=268435456; PRAGMA temp_store=MEMORY",
         }
-    elif config["ENGINE"] != "django.db.backends.postgresql":
+    elif config["ENGINE"] == "django.db.backends.postgresql":
+        if pool_size:
+            # The pool keeps connections, not the threads: one that is idle holds none.
+            config["CONN_MAX_AGE"] = 0
+            pool = {"min_size": 1, "max_size": pool_size, "timeout": SECONDS_FOR_A_CONNECTION}
+            config["OPTIONS"] = {**config.get("OPTIONS", {}), "pool": pool}
+    else:
         raise ImproperlyConfigured(f"DATABASE_URL: {config['ENGINE']} is not supported; use sqlite: or postgres:")
     return config
 

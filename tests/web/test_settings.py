@@ -105,6 +105,25 @@ def test_a_postgresql_address_is_taken_apart(tmp_path: Path, monkeypatch: pytest
     assert (config["USER"], config["PASSWORD"]) == ("ada", "a@b")
 
 
+@pytest.mark.parametrize(("size", "seconds", "most"), [("", 0, 8), ("3", 0, 3), ("0", 60, None)])
+def test_connections_are_pooled_on_postgresql(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str, seconds: int, most: int | None
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://db.example/neurons")
+    monkeypatch.setenv("DATABASE_POOL_SIZE", size)
+    config = settings.env_database(tmp_path)
+    assert config["CONN_MAX_AGE"] == seconds
+    assert config.get("OPTIONS", {}).get("pool", {}).get("max_size") == most
+
+
+@pytest.mark.parametrize("url", ["postgres://db.example/neurons", ""])
+def test_a_malformed_pool_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "many")
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_POOL_SIZE='many' is not a whole number"):
+        settings.env_database(tmp_path)
+
+
 def test_a_secret_key_is_made_once_and_kept_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SECRET_KEY", raising=False)
     key = settings.secret_key(tmp_path)
