@@ -114,6 +114,26 @@ def test_the_few_shot_prefix_is_computed_once(model: Any, tokenizer: Any) -> Non
     assert sum(read) < few_shot + sum(ours.count_tokens(end) for end in ENDS) + 10
 
 
+def test_many_prompts_share_a_short_beginning_too(model: Any, tokenizer: Any) -> None:
+    ours = local(model, tokenizer)
+    read: list[int] = []
+    forward = ours.transformer.forward
+
+    def counting(ids: Any, *rest: Any) -> Any:
+        read.append(ids.numel())
+        return forward(ids, *rest)
+
+    ours.transformer.forward = counting  # type: ignore[method-assign]
+    beginning = "the cat sat on the mat"
+    prompts = [f"{beginning} {word}" for word in ("dog", "cat", "mat", "the", "10", "7", "café", "on")]
+    length = ours.count_tokens(beginning)
+    assert 4 < length < SHORTEST_PREFIX
+    found = ours.prompt_log_probabilities_batch(prompts, top=5, places=[(len(beginning) + 1,)] * len(prompts))
+    assert sum(read) < length * 2 + 10 * len(prompts)
+    for one, prompt in zip(found, prompts, strict=True):
+        check(one, prompt, model, tokenizer, [len(beginning) + 1])
+
+
 def test_long_prompts_go_through_in_segments(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("explanations.pipeline.language_models.computing.SEGMENT", 50)
     ours = local(model, tokenizer)

@@ -75,6 +75,8 @@ class Transformer:
         arguments = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in arguments
         self._chooses_logits = "logits_to_keep" in arguments
+        # Newer releases of transformers call it so, and warn of the old name.
+        self._cache_name = "cache" if "cache" in arguments else "past_key_values"
 
     def batches(self, rows: Sequence[Ids]) -> Iterator[list[int]]:
         """Yield places of rows that go through the model together: of like lengths, and not too much at once."""
@@ -138,9 +140,10 @@ class Transformer:
         ids = rows[0][:length]
         known = max(self._prefixes, key=lambda prefix: common_length([prefix.ids, ids]), default=NO_PREFIX)
         shared = common_length([known.ids, ids])
-        if shared < SHORTEST_PREFIX:
+        if shared * len(rows) < SHORTEST_PREFIX:
             known, shared = NO_PREFIX, 0
-        if length - shared < SHORTEST_PREFIX:
+        # Many rows are worth a pass for a short beginning too: each is spared it.
+        if (length - shared) * max(1, len(rows) - 1) < SHORTEST_PREFIX:
             self._remember(known, known)
             return known.cut(shared)
         longer = self.extended(known.cut(shared), ids)
@@ -165,7 +168,7 @@ class Transformer:
         self, ids: Tensor, cache: Any, kept: list[int], mask: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
         """Return the logits [batch, kept, vocabulary] of `ids` [batch, pos], and write them into the cache."""
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {self._cache_name: cache}
         if mask is not None:
             options["attention_mask"] = mask
         if positions is not None and self._takes_positions:
@@ -173,7 +176,7 @@ class Transformer:
         if self._chooses_logits:
             options["logits_to_keep"] = torch.tensor(kept, device=ids.device)
         with torch.inference_mode():
-            out = self.model(ids, past_key_values=cache, use_cache=True, **options).logits
+            out = self.model(ids, use_cache=True, **options).logits
         return out if self._chooses_logits else out[:, kept]
 
 
