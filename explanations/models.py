@@ -6,6 +6,7 @@ Activations are never a row each: a neuron's records are one packed row (`Activa
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import ClassVar
 
 from django.conf import settings
@@ -14,7 +15,7 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 
 from explanations import querysets
 from explanations.pipeline.layout import ALL_KINDS
@@ -29,6 +30,17 @@ RESERVED_SLUGS = frozenset(
 def validate_slug_is_free(slug: str) -> None:
     if slug in RESERVED_SLUGS:
         raise ValidationError(f"“{slug}” is an address of this site; choose another name for the model.")
+
+
+@lru_cache(maxsize=256)
+def _neuron_address(slug: str, prefix: str) -> tuple[str, str, str]:  # noqa: ARG001  the prefix is in what is kept
+    """Return what stands before, between and after the two numbers in the address of a neuron.
+
+    Kept, since a page links to sixty neurons and `reverse` takes 30 microseconds for each.
+    """
+    rest, _, after = reverse("neuron", args=[slug, 0, 0]).rpartition("0")
+    before, _, between = rest.rpartition("0")
+    return before, between, after
 
 
 class SubjectModel(models.Model):
@@ -87,7 +99,8 @@ class SubjectModel(models.Model):
 
     def neuron_url(self, layer: int, index: int) -> str:
         """Return the address of a neuron of this model, whether it has been imported or not."""
-        return reverse("neuron", args=[self.slug, layer, index])
+        before, between, after = _neuron_address(self.slug, get_script_prefix())
+        return f"{before}{layer}{between}{index}{after}"
 
     def holds(self, neuron_id: NeuronId) -> bool:
         """Return whether the model has such a neuron at all."""

@@ -69,11 +69,11 @@ def _rest_of_element(token: str) -> str:
     """Return a token's element from the end of its class on: `>text</b>`, with the escaped form where they differ."""
     if not token:
         return f' data-e=""><i>{EMPTY}</i></b>'
+    if token.isprintable() and _BLANK_LETTERS.isdisjoint(token) and not carrier_for(token):
+        return f">{html.escape(token)}</b>"
     text = carrier_for(token) + "".join(
         html.escape(c) if is_plain(c) else f"<i>{html.escape(mark_of(c))}</i>" for c in token
     )
-    if text == html.escape(token):
-        return f">{text}</b>"
     return f' data-e="{html.escape(escaped_token(token))}">{text}</b>'
 
 

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from explanations import tokens as markup
 from explanations.forms.neuron import PageState
 from explanations.models import Simulation
+from explanations.neuron_page import elements
 from explanations.neuron_page.excerpts import Recorded
 from explanations.neuron_page.verdict import meaning_of, why_undefined
 from explanations.pipeline import packing
@@ -41,16 +42,9 @@ class ScoredExcerpt:
     """One scored excerpt on the page."""
 
     title: str
-    score: float | None
-    why_undefined: str
     missing: str
-    """what of it is not stored, in a sentence; then it has no markup"""
-    real: SafeString | str = ""
-    simulated: SafeString | str = ""
-    overlay: SafeString | str = ""
-    real_values: str = ""
-    simulated_values: str = ""
-    maximum: float | None = None
+    """what of it is not stored, in a sentence"""
+    element: SafeString
     rows: Sequence[tuple[SafeString, str, SafeString, str]] = ()
     """real token and value, simulated token and value, for the plain table"""
 
@@ -87,6 +81,8 @@ class _Scale:
 
     real: float
     simulated: float
+    is_calibrated: bool
+    """whether simulated values are in the neuron's own units"""
 
 
 def simulated_keys(sequences: Iterable[PackedSequence]) -> set[int]:
@@ -124,7 +120,7 @@ def build_comparison(
         random_only=random_only,
         asked=row.excerpt_count + len(row.failures),
         meaning=_meaning(row, found),
-        is_calibrated=row.scale == NEURON_SCALE,
+        is_calibrated=scale.is_calibrated,
         real_maximum=scale.real,
         simulated_maximum=scale.simulated,
     )
@@ -152,7 +148,8 @@ def _title(packed: PackedSequence, number: int, top_ranks: Mapping[int, int]) ->
 def _scale_of(row: Simulation, found: Sequence[FoundExcerpt]) -> _Scale:
     """Return the scored excerpts' highest real value, and what the simulated values are shaded by: 10, or the same."""
     real = markup.scale_of(s.real for s in found if s.real is not None)
-    return _Scale(real, real if row.scale == NEURON_SCALE else float(LEVELS))
+    is_calibrated = row.scale == NEURON_SCALE
+    return _Scale(real, real if is_calibrated else float(LEVELS), is_calibrated)
 
 
 def _scored(found: FoundExcerpt, scale: _Scale, state: PageState) -> ScoredExcerpt:
@@ -160,32 +157,31 @@ def _scored(found: FoundExcerpt, scale: _Scale, state: PageState) -> ScoredExcer
     score = packed.scores.ev_correlation
     if real is None or tokens is None:
         lacking = "The text of this excerpt is" if tokens is None else "The real activations of this excerpt are"
-        return ScoredExcerpt(found.title, score, "", f"{lacking} not stored; import the neuron's activations again.")
-    return ScoredExcerpt(
-        title=found.title,
+        missing = f"{lacking} not stored; import the neuron's activations again."
+        return ScoredExcerpt(found.title, missing, elements.missing_excerpt(found.title, score, missing))
+    element = elements.scored_excerpt(
+        found.title,
         score=score,
         why_undefined="" if score is not None else why_undefined(real, packed.simulated),
-        missing="",
-        **_markup(tokens, real, packed.simulated, scale, state),
+        maximum=float(real.max()) if len(real) else None,
         real_values=markup.written_values(real),
         simulated_values=markup.written_values(packed.simulated),
-        maximum=float(real.max()) if len(real) else None,
-        rows=_rows(tokens, real, packed.simulated, scale) if state.values else (),
+        is_calibrated=scale.is_calibrated,
+        body=_body(tokens, real, packed.simulated, scale, state),
     )
+    rows = _rows(tokens, real, packed.simulated, scale) if state.values else ()
+    return ScoredExcerpt(found.title, "", element, rows)
 
 
-def _markup(tokens: Tokens, real: Floats, simulated: Floats, scale: _Scale, state: PageState) -> dict[str, SafeString]:
+def _body(tokens: Tokens, real: Floats, simulated: Floats, scale: _Scale, state: PageState) -> str:
     """Return the markup of the state's view alone: the other would double the page."""
     if state.view == "overlay":
-        return {
-            "overlay": markup.overlaid(
-                tokens, real, simulated, real_maximum=scale.real, simulated_maximum=scale.simulated
-            )
-        }
-    return {
-        "real": markup.shaded(tokens, real, scale.real),
-        "simulated": markup.shaded(tokens, simulated, scale.simulated),
-    }
+        return elements.overlaid(
+            markup.overlaid(tokens, real, simulated, real_maximum=scale.real, simulated_maximum=scale.simulated)
+        )
+    return elements.side_by_side(
+        markup.shaded(tokens, real, scale.real), markup.shaded(tokens, simulated, scale.simulated)
+    )
 
 
 def _rows(

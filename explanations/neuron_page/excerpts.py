@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from explanations import tokens as markup
 from explanations.forms.neuron import SHOWN_STEPS, PageState
 from explanations.models import Neuron
+from explanations.neuron_page import elements
 from explanations.pipeline import packing
 from explanations.pipeline.packing import PackedRecord
 from explanations.pipeline.records import Kind
@@ -64,11 +65,7 @@ class ShownExcerpt:
     """One excerpt on the page."""
 
     title: str
-    peak: float | None
-    """its maximum; its minimum where excerpts were chosen for that; None where it is empty"""
-    markup: SafeString | None
-    """None where the excerpt's text is not stored"""
-    values: str
+    element: SafeString
     rows: Sequence[tuple[SafeString, str]] = ()
     """tokens with their exact values, for the plain table"""
 
@@ -180,10 +177,9 @@ def build_section(
         groups=groups,
         group=group,
         shown=[
-            _shown(
-                f"{group.title if group else ''} {place}", r, tokens.get(r.key), maximum, with_rows=bool(state.values)
-            )
-            for place, r in enumerate(records[: state.shown], 1)
+            _shown(group, place, record, tokens.get(record.key), maximum, with_rows=bool(state.values))
+            for place, record in enumerate(records[: state.shown], 1)
+            if group
         ],
         total=total,
         more=next((min(step, total) for step in SHOWN_STEPS if step > state.shown), None)
@@ -193,14 +189,21 @@ def build_section(
     )
 
 
-def _shown(title: str, record: PackedRecord, tokens: Tokens | None, maximum: float, *, with_rows: bool) -> ShownExcerpt:
-    values = record.activations
+def _shown(
+    group: Group, place: int, record: PackedRecord, tokens: Tokens | None, maximum: float, *, with_rows: bool
+) -> ShownExcerpt:
+    title, values = f"{group.title} {place}", record.activations
+    # Its minimum where excerpts were chosen for that.
     peak = values.min if record.kind == Kind.BOTTOM else values.max
     return ShownExcerpt(
-        title=title,
-        peak=float(peak()) if len(values) else None,
-        markup=None if tokens is None else markup.shaded(tokens, values, maximum),
-        values=markup.written_values(values),
+        title,
+        elements.recorded_excerpt(
+            title,
+            group.peak_name,
+            float(peak()) if len(values) else None,
+            markup.written_values(values),
+            None if tokens is None else markup.shaded(tokens, values, maximum),
+        ),
         rows=value_rows(tokens, values, maximum) if with_rows and tokens is not None else (),
     )
 

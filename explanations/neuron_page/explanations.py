@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from explanations.forms.neuron import PageState
 from explanations.models import Explanation, Flag, Neuron, Simulation
+from explanations.prepared import Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,17 @@ class ListedExplanation:
     is_headline: bool
 
 
+_find_explanations = Prepared(lambda neuron: Explanation.objects.filter(neuron=neuron).select_related("author"), int)
+_find_simulations = Prepared(lambda neuron: Simulation.objects.filter(explanation__neuron=neuron).order_by("-id"), int)
+
+
 def list_explanations(neuron: Neuron) -> list[ListedExplanation]:
     """Return all of a neuron's explanations: headline, current by score, retired. Two queries, and one for flags."""
-    rows = {e.pk: e for e in Explanation.objects.filter(neuron=neuron).select_related("author")}
+    rows = {e.pk: e for e in _find_explanations(neuron.pk)}
     if not rows:
         return []
     simulations: dict[int, list[Simulation]] = {pk: [] for pk in rows}
-    for simulation in Simulation.objects.filter(explanation__neuron=neuron).order_by("-id"):
+    for simulation in _find_simulations(neuron.pk):
         simulations[simulation.explanation_id].append(simulation)
     flags: dict[int, list[Flag]] = {pk: [] for pk in rows}
     # The neuron counts its open flags: mostly there is nothing to ask for.

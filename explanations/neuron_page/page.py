@@ -17,6 +17,8 @@ from explanations.neuron_page.related import RelatedSection, build_related
 from explanations.neuron_page.verdict import meaning_of
 from explanations.pipeline.packing import PackedSequence
 from explanations.pipeline.records import NeuronId
+from explanations.prepared import Prepared
+from explanations.querysets import NeuronQuerySet
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,20 @@ class NeuronPage:
     """those that are not finished"""
 
 
+def _with_all(slug: str, layer: int, index: int) -> NeuronQuerySet:
+    neurons = Neuron.objects.filter(model__slug=slug, layer=layer, index=index)
+    # Without the model's long JSON, which this page does not show.
+    unseen = ("model__statistics", "model__highlights", "peak")
+    return neurons.select_related("model", "activation_set", "related_set").defer(*unseen).with_neighbours()
+
+
+_find_with_all = Prepared(_with_all, str, int, int)
+_find_unfinished = Prepared(lambda neuron: Job.objects.unfinished().filter(neuron=neuron).order_by("id"), int)
+
+
 def find_neuron(slug: str, neuron_id: NeuronId) -> Neuron | None:
     """Return a neuron with its model, packed data and neighbours' indices; None where it is not there. One query."""
-    neurons = Neuron.objects.filter(model__slug=slug, layer=neuron_id.layer, index=neuron_id.index)
-    # Without the model's statistics: a long JSON that this page does not show.
-    neurons = neurons.select_related("model", "activation_set", "related_set").defer("model__statistics", "peak")
-    return neurons.with_neighbours().first()
+    return next(iter(_find_with_all(slug, neuron_id.layer, neuron_id.index)), None)
 
 
 def find_neighbours(model: SubjectModel, neuron_id: NeuronId) -> tuple[int | None, int | None]:
@@ -97,7 +107,7 @@ def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
         record_count=len(recorded.records),
         histogram=histogram_of(recorded.records),
         related=build_related(neuron),
-        jobs=list(Job.objects.unfinished().filter(neuron=neuron).order_by("id")),
+        jobs=_find_unfinished(neuron.pk),
     )
 
 

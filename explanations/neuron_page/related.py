@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ from explanations.import_commands import import_command
 from explanations.models import Neuron, SubjectModel
 from explanations.pipeline import packing
 from explanations.pipeline.records import NeuronId, NeuronWeights, Related, TokenValues
+from explanations.templatetags.neurons import score_bar
 
 FIRST_TOKENS = 20
 """Tokens of a list that are seen before it is opened."""
@@ -39,22 +42,12 @@ class Headline(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class RelatedNeuron:
-    """A neuron that weights join to this one."""
-
-    neuron_id: NeuronId
-    url: str
-    weight: str
-    headline: Headline | None
-    """None where it has not been imported"""
-
-
-@dataclass(frozen=True, slots=True)
 class NeuronGroup:
     """Related neurons on one side with one sign."""
 
     title: str
-    neurons: Sequence[RelatedNeuron]
+    rows: SafeString
+    """of a table: place, strength, and what is known of each; empty where there is none"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,31 +141,43 @@ def _neurons(model: SubjectModel, related: Related) -> list[NeuronGroup] | None:
     sides = [(title, getattr(related.neurons, name)) for name, title in _SIDES]
     ids = {neuron_id for _, side in sides if side is not None for neuron_id in side.neurons}
     known = _find_headlines(model, ids)
-    return [NeuronGroup(title, _weighted(model, side, known)) for title, side in sides if side is not None]
+    return [NeuronGroup(title, _rows(model, side, known)) for title, side in sides if side is not None]
 
 
-def _weighted(model: SubjectModel, side: NeuronWeights, known: Mapping[NeuronId, Headline]) -> list[RelatedNeuron]:
-    return [
-        RelatedNeuron(n, model.neuron_url(n.layer, n.index), _strength(weight), known.get(n))
-        for n, weight in zip(side.neurons, side.weights, strict=True)
+def _rows(model: SubjectModel, side: NeuronWeights, known: Mapping[NeuronId, Headline]) -> SafeString:
+    """Return a table's rows, made here and not in a template's loop: a page has forty of them."""
+    pairs = zip(side.neurons, side.weights, strict=True)
+    rows = [
+        f'<tr><td><a href="{escape(model.neuron_url(n.layer, n.index))}">{n}</a></td>'
+        f'<td class="number weight">{_strength(weight)}</td>{_headline_cells(known.get(n))}</tr>\n'
+        for n, weight in pairs
     ]
+    return mark_safe("".join(rows))  # noqa: S308  addresses and texts are escaped, the rest is numbers
+
+
+def _headline_cells(known: Headline | None) -> str:
+    if known is None:
+        return '<td class="muted" colspan="2">not imported</td>'
+    if not known.text:
+        return '<td class="muted" colspan="2">no explanation</td>'
+    return f'<td class="text">{escape(known.text)}</td><td class="number">{score_bar(known.score)}</td>'
 
 
 def _find_headlines(model: SubjectModel, ids: Iterable[NeuronId]) -> dict[NeuronId, Headline]:
     """Return the headlines of those of these neurons that are imported. One query, of an index seek a neuron.
 
-    In SQL, since the ORM takes longer to build this condition of forty neurons in twenty layers than databases take to
-    answer it; one layer after the other, since SQLite finds pairs (layer, index) only by reading the whole model.
+    In SQL, since the ORM takes longer to build this condition of forty neurons than databases take to answer it. The
+    list comes first in a CROSS JOIN, since SQLite would else read the whole model and look each neuron up in the list.
     """
-    layers: dict[int, list[int]] = {}
-    for neuron_id in ids:
-        layers.setdefault(neuron_id.layer, []).append(neuron_id.index)
-    if not layers:
+    places = sorted({(n.layer, n.index) for n in ids})
+    if not places:
         return {}
-    either = " OR ".join(f'layer = %s AND "index" IN ({", ".join(["%s"] * len(i))})' for i in layers.values())
     table = connection.ops.quote_name(Neuron._meta.db_table)
-    sql = f'SELECT layer, "index", headline_text, headline_score FROM {table} WHERE model_id = %s AND ({either})'  # noqa: S608
-    values = [model.pk, *(value for layer, indices in layers.items() for value in (layer, *indices))]
+    sql = (
+        f"WITH wanted(layer, place) AS (VALUES {', '.join(['(%s, %s)'] * len(places))})"  # noqa: S608
+        f' SELECT n.layer, n."index", n.headline_text, n.headline_score FROM wanted CROSS JOIN {table} n'
+        ' WHERE n.model_id = %s AND n.layer = wanted.layer AND n."index" = wanted.place'
+    )
     with connection.cursor() as cursor:
-        cursor.execute(sql, values)
+        cursor.execute(sql, [*chain.from_iterable(places), model.pk])
         return {NeuronId(layer, index): Headline(text, score) for layer, index, text, score in cursor.fetchall()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from django import template
@@ -58,20 +59,32 @@ def signed(value: float) -> str:
 @register.simple_tag
 def score_bar(value: float | None, word: str = "") -> SafeString:
     """Return a score as a figure, a small bar from zero to one and the word for what it is."""
-    tail = format_html(' <span class="muted small">{}</span>', word) if word else ""
     if value is None:
-        return format_html('<span class="score muted">undefined</span>{}', tail)
-    width = round(min(1.0, abs(value)) * 100)
-    sign = " negative" if value < 0 else ""
+        return _undefined_score(word)
+    return _score_bar(correlation(value), value < 0, round(min(1.0, abs(value)) * 100), word)
+
+
+def _tail(word: str) -> SafeString | str:
+    return format_html(' <span class="muted small">{}</span>', word) if word else ""
+
+
+@lru_cache(maxsize=64)
+def _undefined_score(word: str) -> SafeString:
+    return format_html('<span class="score muted">undefined</span>{}', _tail(word))
+
+
+@lru_cache(maxsize=1024)
+def _score_bar(figure: str, is_negative: bool, width: int, word: str) -> SafeString:
+    # Kept: scores on pages are some two hundred different figures, and a page may show sixty of them.
     return format_html(
         '<span class="score"><span class="figure">{}</span> '
         '<svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         '<rect class="track" y="4" width="100" height="2"/><rect class="fill{}" width="{}" height="10"/></svg></span>'
         "{}",
-        correlation(value),
-        sign,
+        figure,
+        " negative" if is_negative else "",
         width,
-        tail,
+        _tail(word),
     )
 
 

@@ -1,0 +1,74 @@
+"""Queries whose SQL is written once."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from explanations.models import Explanation, Neuron, Simulation
+from explanations.prepared import LARGEST, Prepared
+from tests.world import World
+
+at_place = Prepared(
+    lambda slug, layer, index: (
+        Neuron.objects.filter(model__slug=slug, layer=layer, index=index)
+        .select_related("model", "activation_set", "related_set")
+        .defer("model__statistics", "peak")
+        .with_neighbours()
+    ),
+    str,
+    int,
+    int,
+)
+of_neuron = Prepared(lambda neuron: Explanation.objects.filter(neuron=neuron).select_related("author"), int)
+simulations = Prepared(lambda neuron: Simulation.objects.filter(explanation__neuron=neuron).order_by("-id"), int)
+
+
+def test_rows_are_those_of_the_queryset(world: World) -> None:
+    for neuron in Neuron.objects.all():
+        assert of_neuron(neuron.pk) == list(Explanation.objects.filter(neuron=neuron))
+
+
+def test_related_rows_and_annotations_come_along_without_another_query(world: World) -> None:
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        (neuron,) = at_place("tiny", 0, 1)
+        seen = (neuron.model.name, bytes(neuron.activation_set.data), neuron.previous_index, neuron.next_index)
+    assert len(queries) == 1
+    assert seen[0] == "Tiny"
+    assert seen[1].startswith(b"\1")
+    assert seen[2:] == (0, 2)
+    assert not hasattr(neuron, "related_set")
+    assert neuron.get_deferred_fields() == {"peak"}
+
+
+def test_values_come_as_the_fields_give_them(world: World) -> None:
+    (made,), (expected,) = simulations(world.hostile.pk), Simulation.objects.filter(explanation__neuron=world.hostile)
+    for field in Simulation._meta.concrete_fields:
+        assert getattr(made, field.attname) == getattr(expected, field.attname), field.name
+        assert type(getattr(made, field.attname)) is type(getattr(expected, field.attname)), field.name
+
+
+def test_an_instance_can_be_saved(world: World) -> None:
+    (row,) = of_neuron(world.hostile.pk)
+    row.text = "changed"
+    row.save(update_fields=["text"])
+    assert Explanation.objects.get(pk=row.pk).text == "changed"
+
+
+@pytest.mark.parametrize("number", [LARGEST, LARGEST + 1, 10**40])
+def test_a_number_that_no_column_holds_finds_nothing(world: World, number: int) -> None:
+    assert at_place("tiny", number, 0) == []
+    assert at_place("tiny", 0, number) == []
+
+
+def test_hostile_text_is_a_parameter(world: World) -> None:
+    assert at_place("' OR 1=1 --", 0, 0) == []
+
+
+def test_a_parameter_that_is_not_compared_as_it_is_is_refused(world: World) -> None:
+    saying = Prepared(lambda text: Explanation.objects.filter(text__contains=text), str)
+    with pytest.raises(AssertionError):
+        saying("x")
