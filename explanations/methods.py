@@ -28,7 +28,14 @@ from explanations.pipeline.language_models.loading import is_gguf
 from explanations.pipeline.metering import Meter, MeteredModel
 from explanations.pipeline.records import EXCERPTS_PER_SPLIT, NeuronRecord
 from explanations.pipeline.run import Plan, estimate
-from explanations.pipeline.simulator import SIMULATORS, EstimatingSimulator, Simulator, language_model_simulators
+from explanations.pipeline.scorer import judge_name
+from explanations.pipeline.simulator import (
+    LIKELIEST,
+    SIMULATORS,
+    EstimatingSimulator,
+    Simulator,
+    language_model_simulators,
+)
 from explanations.pipeline.token_lookup import TOKEN_LOOKUP
 
 DEAF = frozenset({TOKEN_LOOKUP})
@@ -76,6 +83,12 @@ class ModelSource:
     """why there is none, in words; empty where there is"""
     open: Callable[[], LanguageModel | None]
     """may take long. LanguageModelError"""
+    likeliest: int = LIKELIEST
+    """strings of those that it expects that it tells at each place"""
+
+    def simulators(self, model: LanguageModel) -> dict[str, EstimatingSimulator]:
+        """Return the simulators that the source's model, planned or opened, can be used as."""
+        return language_model_simulators(model, likeliest=self.likeliest)
 
 
 def plan_endpoint() -> LanguageModel | None:
@@ -99,7 +112,12 @@ def plan_local() -> LanguageModel | None:
 SOURCES: list[ModelSource] = [
     ModelSource("An endpoint's language model", plan_endpoint, why_no_endpoint, configured_models.endpoint_model),
     ModelSource(
-        "A local language model", plan_local, configured_models.why_no_local_model, configured_models.local_model
+        "A local language model",
+        plan_local,
+        configured_models.why_no_local_model,
+        configured_models.local_model,
+        # Small models expect "unknown" far above any number, and a local one tells as much as is asked for.
+        likeliest=1000,
     ),
 ]
 
@@ -119,10 +137,16 @@ def planned_explainers() -> dict[str, Explainer]:
 def planned_simulators() -> dict[str, Simulator]:
     """Return what there is to simulate with, by name, without language model first."""
     found = free_simulators()
-    for model in _planned_models():
-        for simulator in language_model_simulators(model).values():
+    for source in SOURCES:
+        model = source.plan()
+        for simulator in source.simulators(model).values() if model else ():
             found.setdefault(simulator.name, simulator)
     return found
+
+
+def planned_judges() -> list[str]:
+    """Return the names of the language models that can be asked about excerpts."""
+    return [judge_name(model) for model in _planned_models()]
 
 
 def free_simulators() -> dict[str, Simulator]:
@@ -150,7 +174,7 @@ def open_explainer(name: str, meter: Meter) -> Explainer | None:
     """Return the explainer of this name, its spending told to `meter`; None where there is none. LanguageModelError."""
     if name in EXPLAINERS:
         return EXPLAINERS[name]
-    source = _source_of(name, language_model_explainers)
+    source = _source_of(name, lambda _source, model: language_model_explainers(model))
     if source is None:
         return None
     found = language_model_explainers(_opened(source, meter)).values()
@@ -161,11 +185,11 @@ def open_simulator(name: str, meter: Meter) -> Simulator | None:
     """Return the simulator of this name, its spending told to `meter`; None where there is none. LanguageModelError."""
     if free := free_simulators().get(name):
         return free
-    source = _source_of(name, language_model_simulators)
+    source = _source_of(name, lambda source, model: source.simulators(model))
     if source is None:
         return None
     model = _opened(source, meter)
-    found = list(language_model_simulators(model).values())
+    found = list(source.simulators(model).values())
     for simulator in found:
         if simulator.name == name:
             return simulator
@@ -176,18 +200,30 @@ def open_simulator(name: str, meter: Meter) -> Simulator | None:
     )
 
 
+def open_judge(name: str, meter: Meter) -> LanguageModel | None:
+    """Return the language model that is asked about excerpts under this name, its spending told to `meter`.
+
+    None where there is none. LanguageModelError.
+    """
+    for source in SOURCES:
+        plan = source.plan()
+        if plan is not None and judge_name(plan) == name:
+            return _opened(source, meter)
+    return None
+
+
 def is_free(method: Explainer | Simulator | None) -> bool:
     """Return whether the method asks no language model."""
     return not isinstance(method, SamplingExplainer | EstimatingSimulator)
 
 
 def _source_of(
-    name: str, methods_of: Callable[[LanguageModel], Mapping[str, Explainer | Simulator]]
+    name: str, methods_of: Callable[[ModelSource, LanguageModel], Mapping[str, Explainer | Simulator]]
 ) -> ModelSource | None:
     """Return the first source with a method of this name, as far as is known without opening it."""
     for source in SOURCES:
         plan = source.plan()
-        if plan is not None and any(method.name == name for method in methods_of(plan).values()):
+        if plan is not None and any(method.name == name for method in methods_of(source, plan).values()):
             return source
     return None
 

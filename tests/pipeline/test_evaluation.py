@@ -12,7 +12,12 @@ import pytest
 from explanations.pipeline.dataset_objects import BrokenFileError
 from explanations.pipeline.evaluation import (
     ExplainedNeuron,
+    Judging,
     Outcome,
+    Simulating,
+    Trial,
+    Trials,
+    TrialsFileError,
     choose_neurons,
     explained_in_folder,
     explained_in_sample,
@@ -29,6 +34,7 @@ from explanations.pipeline.records import NORMALISED_SCALE, ActivationRecord, Ne
 from explanations.pipeline.run import PipelineError
 from explanations.pipeline.sample_file import SampleFileError, write_sample
 from explanations.pipeline.simulator import Simulate, Simulated, SimulationError
+from tests.pipeline.fake_model import FakeModel
 from tests.pipeline.real_baseline import PUBLISHED, Published
 from tests.public_files import NEURONS, write_dataset
 
@@ -52,6 +58,9 @@ class NamedWord:
         return simulate
 
 
+TOY = Simulating(NamedWord())
+
+
 def firing_at(word: str, text: str) -> ExplainedNeuron:
     """Return a neuron that fires at a word in every second excerpt."""
     active = ActivationRecord(("a", word, "b"), np.array([0.0, 1.0, 0.0]))
@@ -62,7 +71,7 @@ def firing_at(word: str, text: str) -> ExplainedNeuron:
 
 def test_the_right_explanation_is_scored_and_so_are_the_wrong_ones() -> None:
     told: list[int] = []
-    outcome = try_explanations(firing_at("x", "x"), ["a", "z"], NamedWord(), told.append)
+    outcome = try_explanations(firing_at("x", "x"), ["a", "z"], TOY, told.append).outcome()
     assert outcome.right == pytest.approx(1)
     assert outcome.wrong[0] is not None
     assert outcome.wrong[0] < 0
@@ -70,14 +79,73 @@ def test_the_right_explanation_is_scored_and_so_are_the_wrong_ones() -> None:
     assert (outcome.failures, told) == (0, [10, 10, 10])
 
 
+def test_simulated_values_tell_excerpts_and_marks_apart_too() -> None:
+    trial = try_explanations(firing_at("x", "x"), ["b", "z"], TOY, lambda _: None)
+    # "b" is in every excerpt and never where the neuron fires; "z" is nowhere, so nothing is told apart.
+    assert trial.outcome("detection") == Outcome(1.0, (0.5, 0.5), 0)
+    fuzzing = trial.outcome("fuzzing")
+    assert fuzzing.right == 1.0
+    assert fuzzing.wrong[0] is not None
+    assert fuzzing.wrong[0] < 0.5
+    assert fuzzing.wrong[1] == 0.5
+
+
+def test_a_language_model_is_asked_about_the_same_excerpts() -> None:
+    model = FakeModel(expect=lambda _: {" yes": 0.9, " no": 0.1})
+    contestant = Judging(model)
+    assert (contestant.name, contestant.version) == ("fake, asked about excerpts", "detection-1, fuzzing-1")
+    trial = try_explanations(firing_at("x", "x"), ["z"], contestant, lambda _: None)
+    # It says yes to everything.
+    assert trial.outcome("detection") == Outcome(0.5, (0.5,), 0)
+    assert trial.outcome("fuzzing") == Outcome(0.5, (0.5,), 0)
+    assert trial.outcome("correlation").right is None
+
+
+def test_an_undefined_auc_counts_as_chance() -> None:
+    found = summarise([Outcome(None, (0.75, None), 0)], chance=0.5)
+    assert found.right is not None
+    assert found.pairs is not None
+    assert (found.right.mean, found.wrong, found.pairs.mean) == (0.5, 0.625, 0.25)
+
+
+def test_trials_are_kept_and_not_made_again(tmp_path: Path) -> None:
+    file = tmp_path / "trials.jsonl"
+    made: list[str] = []
+
+    def make(trials: Trials, text: str) -> Outcome:
+        def do() -> Trial:
+            made.append(text)
+            return try_explanations(firing_at("x", text), ["z"], TOY, lambda _: None)
+
+        return trials.make(TOY.name, TOY.version, "neuron 0:120", (text, "z"), do).outcome()
+
+    first = make(Trials.read(file), "x")
+    assert make(Trials.read(file), "x") == first
+    assert made == ["x"]
+    make(Trials.read(file), "a")
+    assert made == ["x", "a"]
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])  # killed while it wrote
+    assert make(Trials.read(file), "a") == make(Trials.read(file), "a")
+    assert made == ["x", "a", "a"]
+    assert file.read_bytes() == whole
+
+
+def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text('{"contestant": 3}\n')
+    with pytest.raises(TrialsFileError, match=r"notes\.txt, line 1"):
+        Trials.read(file)
+
+
 def test_an_excerpt_that_fails_is_counted() -> None:
-    assert try_explanations(firing_at("x", "?"), ["x"], NamedWord(), lambda _: None).failures == 10
+    assert try_explanations(firing_at("x", "?"), ["x"], TOY, lambda _: None).outcome().failures == 10
 
 
 def test_a_neuron_with_too_few_excerpts_is_refused() -> None:
     record = NeuronRecord(NeuronId(3, 4), firing_at("x", "x").record.top[:10], ())
     with pytest.raises(PipelineError, match="Neuron 3:4 has 10 top and 0 random excerpts"):
-        try_explanations(ExplainedNeuron(record, "x"), (), NamedWord(), lambda _: None)
+        try_explanations(ExplainedNeuron(record, "x"), (), TOY, lambda _: None)
 
 
 @pytest.mark.parametrize("case", PUBLISHED[:2], ids=lambda case: str(case.record.neuron_id))

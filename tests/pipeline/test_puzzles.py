@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from explanations.pipeline.evaluation import Outcome, Puzzle, is_solved, load_puzzles, solve_puzzle
+from explanations.pipeline.evaluation import Outcome, Puzzle, Simulating, is_solved, load_puzzles, solve_puzzle
 from explanations.pipeline.evaluation.puzzles import parse_sentence
 from explanations.pipeline.simulator.embedding import embedding_simulator
 from tests.pipeline.embedding import needs_model
@@ -55,7 +55,7 @@ def test_solved_is_above_every_false_one(right: float | None, wrong: tuple[float
 @needs_model
 @pytest.mark.slow
 def test_the_embedding_simulator_solves_them() -> None:
-    simulator = embedding_simulator()
-    outcomes = [solve_puzzle(puzzle, simulator) for puzzle in PUZZLES]
+    simulator = Simulating(embedding_simulator())
+    outcomes = [solve_puzzle(puzzle, simulator).outcome() for puzzle in PUZZLES]
     assert [p.name for p, outcome in zip(PUZZLES, outcomes, strict=True) if not is_solved(outcome)] == []
     assert sum(outcome.right or 0 for outcome in outcomes) / len(outcomes) == pytest.approx(0.757, abs=0.005)

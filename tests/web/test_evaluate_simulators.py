@@ -11,6 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from explanations import configured_models
+from explanations.pipeline.language_models.endpoint import Price
 from explanations.pipeline.simulator.embedding import EMBEDDING_SIMULATOR
 from explanations.pipeline.token_lookup import TOKEN_LOOKUP
 from tests.pipeline.embedding import hashed_simulator
@@ -30,7 +31,7 @@ def _hashed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def evaluate(*arguments: str) -> str:
     out = StringIO()
-    call_command("evaluate_simulators", *arguments, stdout=out)
+    call_command("evaluate_simulators", *arguments, stdout=out, stderr=StringIO())
     return out.getvalue()
 
 
@@ -67,6 +68,54 @@ def test_failed_excerpts_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert "90 excerpts could not be simulated" in said
     assert "undefined for 3" in said
     assert "puzzles: 0 of 20 solved" in said
+
+
+def test_a_simulator_is_measured_by_detection_and_fuzzing_too(folder: Path) -> None:
+    said = evaluate(str(folder), "--simulator", EMBEDDING_SIMULATOR)
+    assert "AUC of detection by the right explanation" in said
+    assert "AUC of fuzzing by the true explanation" in said
+
+
+def test_a_table_has_a_row_for_each_simulator_and_measure(folder: Path) -> None:
+    rows = evaluate(str(folder), "--table", "--wrong", "1").splitlines()
+    assert rows[0].startswith("| | measure | neurons |")
+    assert [row.split(" | ")[:3] for row in rows[2:]] == [
+        [f"| {name}", measure, "3"]
+        for name in (EMBEDDING_SIMULATOR, TOKEN_LOOKUP)
+        for measure in ("score", "AUC of detection", "AUC of fuzzing")
+    ]
+    assert rows[2].endswith(" of 20 |")
+    assert rows[5].endswith(" |  |")  # no puzzles for what reads no explanation
+
+
+def test_a_language_model_can_be_asked_about_excerpts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = offer(monkeypatch, ToyModel(says="[1, 2, 3]", price=Price(0, 0)))
+    arguments = [str(folder), "--simulator", "toy, asked about excerpts", "--neurons", "1", "--no-puzzles"]
+    said = evaluate(*arguments)
+    assert "toy, asked about excerpts\n  all 1 neurons\n    AUC of detection by the right explanation" in said
+    assert "10 excerpts could not be simulated" in said  # three numbers for five documents
+    assert "puzzles: 0 of 0 solved" not in said
+    assert model.asked
+
+
+def test_what_is_kept_is_not_tried_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = offer(monkeypatch, ToyModel(price=Price(0, 0)))
+    kept = tmp_path / "trials.jsonl"
+    arguments = [str(folder), "--simulator", WRITTEN, "--trials", str(kept), "--no-puzzles"]
+    said = evaluate(*arguments, "--minutes", "0")
+    assert "stopped by --minutes: 3 neurons and 0 puzzles are left" in said
+    assert model.asked == []
+    said = evaluate(*arguments)
+    asked = len(model.asked)
+    assert asked
+    assert evaluate(*arguments) == said
+    assert len(model.asked) == asked
+
+
+def test_a_trials_file_of_something_else_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("words\n")
+    with pytest.raises(CommandError, match="notes, line 1"):
+        evaluate(str(folder), "--trials", str(tmp_path / "notes"))
 
 
 def test_a_language_model_is_asked_only_within_the_budget(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from explanations.pipeline.evaluation.right_and_wrong import Outcome, Tell, score_texts
+from explanations.pipeline.evaluation.contestants import Contestant
+from explanations.pipeline.evaluation.right_and_wrong import Outcome, Tell, Trial, try_texts
 from explanations.pipeline.records import ActivationRecord, Kind
-from explanations.pipeline.simulator import Simulator
 
 PUZZLES_FILE = Path(__file__).with_name("puzzles.json")
 PIECES = re.compile(r"⟦|⟧|\|\d+(?=⟧)| ?[^\W\d_]+|\d|[^\S\n]+(?=[^\S\n])|\n+| ?[^\w\s⟦⟧]| |_")
@@ -63,12 +63,13 @@ def parse_sentence(text: str) -> ActivationRecord:
     return ActivationRecord(tuple(tokens), np.array(values))
 
 
-def solve_puzzle(puzzle: Puzzle, simulator: Simulator, tell: Tell = lambda _: None) -> Outcome:
+def solve_puzzle(puzzle: Puzzle, contestant: Contestant, tell: Tell = lambda _: None) -> Trial:
     """Return the scores of the puzzle's true explanation and of its false ones."""
     excerpts = [(Kind.OTHER, excerpt) for excerpt in puzzle.excerpts]
-    return score_texts((puzzle.true, *puzzle.false), excerpts, simulator, simulator.fit(()), tell)
+    return try_texts((puzzle.true, *puzzle.false), contestant.on((), excerpts), lambda: tell(len(excerpts)))
 
 
-def is_solved(outcome: Outcome) -> bool:
-    """Return whether the true explanation scores above all false ones, an undefined score counting as 0."""
-    return (outcome.right or 0.0) > max(w or 0.0 for w in outcome.wrong)
+def is_solved(outcome: Outcome, chance: float = 0.0) -> bool:
+    """Return whether the true explanation scores above all false ones, an undefined score counting as chance."""
+    right, *wrong = (chance if score is None else score for score in (outcome.right, *outcome.wrong))
+    return right > max(wrong)

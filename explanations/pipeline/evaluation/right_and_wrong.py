@@ -9,20 +9,12 @@ from typing import TypeAlias
 
 import numpy as np
 
+from explanations.pipeline.evaluation.contestants import CORRELATION, Contestant, ScoreText, Simulating, TextScores
 from explanations.pipeline.evaluation.neurons import ExplainedNeuron
-from explanations.pipeline.records import (
-    ActivationRecord,
-    Kind,
-    NeuronId,
-    NeuronRecord,
-    Split,
-    split_records,
-    split_top,
-)
-from explanations.pipeline.run import SimulationRun, check_excerpts
-from explanations.pipeline.scorer import Doubles, correlation
-from explanations.pipeline.scorer.formulas import concatenated
-from explanations.pipeline.simulator import Simulate, Simulator, TokenLookupSimulator
+from explanations.pipeline.records import NeuronId, NeuronRecord, Split, split_records, split_top
+from explanations.pipeline.run import check_excerpts
+from explanations.pipeline.scorer import Doubles
+from explanations.pipeline.simulator import TokenLookupSimulator
 
 WRONG_EXPLANATIONS = 5
 SEED = 5
@@ -34,7 +26,7 @@ Tell: TypeAlias = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One neuron's scores on *valid*; None is undefined."""
+    """One neuron's scores by one measure; None is undefined."""
 
     right: float | None
     """by its own explanation"""
@@ -42,6 +34,17 @@ class Outcome:
     """by other neurons' explanations"""
     failures: int
     """excerpts that could not be simulated"""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a contestant made of one neuron's explanations, the right one first."""
+
+    texts: tuple[TextScores, ...]
+
+    def outcome(self, measure: str = CORRELATION) -> Outcome:
+        right, *wrong = (text.measures.get(measure) for text in self.texts)
+        return Outcome(right, tuple(wrong), sum(text.failures for text in self.texts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The outcomes of many neurons. An undefined score counts as 0 here, so that leaving out gains nothing."""
+    """The outcomes of many neurons. An undefined score counts as chance, so that leaving out gains nothing."""
 
     neurons: int
     right: Interval | None
@@ -69,54 +72,49 @@ class Summary:
     failures: int
 
 
-def wrong_explanations(neurons: Sequence[ExplainedNeuron]) -> dict[NeuronId, tuple[str, ...]]:
+def wrong_explanations(
+    neurons: Sequence[ExplainedNeuron], count: int = WRONG_EXPLANATIONS
+) -> dict[NeuronId, tuple[str, ...]]:
     """Return for each neuron the explanations of a few others, always the same; none where it is the only one."""
     order = list(neurons)
     random.Random(SEED).shuffle(order)  # noqa: S311
-    shifts = range(1, min(WRONG_EXPLANATIONS, len(order) - 1) + 1)
+    shifts = range(1, min(count, len(order) - 1) + 1)
     return {
         neuron.record.neuron_id: tuple(order[(place + shift) % len(order)].text for shift in shifts)
         for place, neuron in enumerate(order)
     }
 
 
-def try_explanations(neuron: ExplainedNeuron, wrong: Sequence[str], simulator: Simulator, tell: Tell) -> Outcome:
-    """Return what comes of simulating the neuron from its own explanation and from wrong ones. PipelineError."""
+def try_explanations(neuron: ExplainedNeuron, wrong: Sequence[str], contestant: Contestant, tell: Tell) -> Trial:
+    """Return what comes of scoring the neuron's own explanation and wrong ones on *valid*. PipelineError."""
     record = neuron.record
     check_excerpts(record.neuron_id, len(record.top), len(record.random))
-    simulate = simulator.fit(split_top(record, Split.TRAIN))
-    return score_texts((neuron.text, *wrong), split_records(record, Split.VALID), simulator, simulate, tell)
+    excerpts = split_records(record, Split.VALID)
+    score = contestant.on(split_top(record, Split.TRAIN), excerpts)
+    return try_texts((neuron.text, *wrong), score, lambda: tell(len(excerpts)))
 
 
-def score_texts(
-    texts: Sequence[str],
-    excerpts: Sequence[tuple[Kind, ActivationRecord]],
-    simulator: Simulator,
-    simulate: Simulate,
-    tell: Tell,
-) -> Outcome:
+def try_texts(texts: Sequence[str], score: ScoreText, tell: Callable[[], None]) -> Trial:
     """Return the scores of the right explanation, which comes first, and of wrong ones on the same excerpts."""
-    scores: list[float | None] = []
-    failures = 0
+    found: list[TextScores] = []
     for text in texts:
-        run = SimulationRun(text, simulator, simulate)
-        run.add_all(excerpts, lambda _stage, _done: None)
-        scores.append(correlation(*concatenated(run.pairs)))
-        failures += len(run.failures)
-        tell(len(excerpts))
-    return Outcome(scores[0], tuple(scores[1:]), failures)
+        found.append(score(text))
+        tell()
+    return Trial(tuple(found))
 
 
 def lookup_score(record: NeuronRecord) -> float | None:
     """Return how well the token lookup baseline, which reads no explanation, does on *valid*."""
-    return try_explanations(ExplainedNeuron(record, "-"), (), TokenLookupSimulator(), lambda _: None).right
+    baseline = Simulating(TokenLookupSimulator())
+    return try_explanations(ExplainedNeuron(record, "-"), (), baseline, lambda _: None).outcome().right
 
 
-def summarise(outcomes: Sequence[Outcome]) -> Summary:
-    """Return the means over neurons, with intervals by drawing neurons again."""
-    right = np.array([o.right or 0.0 for o in outcomes])
-    tried = [o for o in outcomes if o.wrong]
-    wrong = np.array([np.mean([w or 0.0 for w in o.wrong]) for o in tried])
+def summarise(outcomes: Sequence[Outcome], chance: float = 0.0) -> Summary:
+    """Return the means over neurons, with intervals by drawing neurons again. Undefined scores count as `chance`."""
+    filled = [Outcome(_or(o.right, chance), tuple(_or(w, chance) for w in o.wrong), o.failures) for o in outcomes]
+    right = np.array([o.right for o in filled], dtype=np.float64)
+    tried = [o for o in filled if o.wrong]
+    wrong = np.array([np.mean([w for w in o.wrong if w is not None]) for o in tried])
     return Summary(
         len(outcomes),
         mean_interval(right),
@@ -127,8 +125,12 @@ def summarise(outcomes: Sequence[Outcome]) -> Summary:
     )
 
 
+def _or(score: float | None, chance: float) -> float:
+    return chance if score is None else score
+
+
 def _share_won(outcome: Outcome) -> float:
-    right, wrong = outcome.right or 0.0, np.array([w or 0.0 for w in outcome.wrong])
+    right, wrong = outcome.right, np.array(outcome.wrong)
     return float(((right > wrong) + (right == wrong) / 2).mean())
 
 

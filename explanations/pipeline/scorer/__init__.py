@@ -16,7 +16,14 @@ from explanations.pipeline.scorer.formulas import (
     score_sequences,
     scores,
 )
-from explanations.pipeline.scorer.judging import DETECTION, FUZZING, Judgement, judge_detection, judge_fuzzing
+from explanations.pipeline.scorer.judging import (
+    DETECTION,
+    FUZZING,
+    Judgement,
+    judge_detection,
+    judge_fuzzing,
+    judge_name,
+)
 from explanations.pipeline.scorer.telling_apart import (
     Item,
     TellingApart,
@@ -47,6 +54,7 @@ __all__ = [
     "fuzzing_items",
     "judge_detection",
     "judge_fuzzing",
+    "judge_name",
     "rate_by_simulation",
     "rsquared",
     "score_sequences",

@@ -29,6 +29,7 @@ from explanations.pipeline.scorer.telling_apart import (
 )
 
 DETECTION, FUZZING = "detection", "fuzzing"
+JUDGING = "asked about excerpts"
 AT_ONCE = 5
 """Items that one written answer rates."""
 LIKELIEST = 15
@@ -53,6 +54,11 @@ class Judgement:
     failures: tuple[Failure, ...]
     """for each excerpt with an item that could not be rated, or that had no strong tokens to mark"""
     usage: Usage
+
+
+def judge_name(model: LanguageModel) -> str:
+    """Return the name under which a language model judges."""
+    return f"{model.name}, {JUDGING}"
 
 
 def judge_detection(

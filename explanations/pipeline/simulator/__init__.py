@@ -50,6 +50,7 @@ def language_model_simulators(model: LanguageModel, *, likeliest: int = LIKELIES
 
 __all__ = [
     "ALL_AT_ONCE",
+    "LIKELIEST",
     "LIKELIHOOD_RATIO",
     "ONE_AT_A_TIME",
     "SIMULATORS",

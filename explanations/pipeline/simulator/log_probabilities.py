@@ -60,7 +60,8 @@ class LogProbabilitySimulator:
 
     @property
     def prompt_version(self) -> str:
-        return ONE_AT_A_TIME_VERSION if self.one_at_a_time else ALL_AT_ONCE_VERSION
+        version = ONE_AT_A_TIME_VERSION if self.one_at_a_time else ALL_AT_ONCE_VERSION
+        return version if self.likeliest == LIKELIEST else f"{version}, {self.likeliest} likeliest"
 
     def fit(self, _train: Sequence[ActivationRecord]) -> BatchSimulate:
         return ReadLevels(self)
