@@ -48,6 +48,8 @@ class NeuronGroup:
     title: str
     rows: SafeString
     """of a table: place, strength, and what is known of each; empty where there is none"""
+    missing: frozenset[NeuronId]
+    """those that are not imported"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def build_related(neuron: Neuron) -> RelatedSection | None:
 
 
 def _find_missing(model: SubjectModel, groups: Iterable[NeuronGroup]) -> MissingNeurons | None:
-    missing = {item.neuron_id for group in groups for item in group.neurons if item.headline is None}
+    missing = {neuron_id for group in groups for neuron_id in group.missing}
     if not missing:
         return None
     return MissingNeurons(len(missing), import_command(model, (neuron_id.layer for neuron_id in missing)))
@@ -141,7 +143,11 @@ def _neurons(model: SubjectModel, related: Related) -> list[NeuronGroup] | None:
     sides = [(title, getattr(related.neurons, name)) for name, title in _SIDES]
     ids = {neuron_id for _, side in sides if side is not None for neuron_id in side.neurons}
     known = _find_headlines(model, ids)
-    return [NeuronGroup(title, _rows(model, side, known)) for title, side in sides if side is not None]
+    return [
+        NeuronGroup(title, _rows(model, side, known), frozenset(side.neurons) - known.keys())
+        for title, side in sides
+        if side is not None
+    ]
 
 
 def _rows(model: SubjectModel, side: NeuronWeights, known: Mapping[NeuronId, Headline]) -> SafeString:

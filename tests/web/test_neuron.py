@@ -20,6 +20,7 @@ from explanations.pipeline.records import (
     NeuronWeights,
     Related,
     RelatedNeurons,
+    Scores,
     TokenValues,
     WeightTokens,
 )
@@ -243,10 +244,7 @@ def test_undefined_scores_are_undefined_with_the_reason(client: Client, world: W
     Explanation.objects.filter(pk=world.explanation.pk).update(score=None)
     simulation = Simulation.objects.get(explanation=world.explanation)
     sequences = packing.unpack_sequences(simulation.data)
-    flat = [
-        packing.PackedSequence(s.key, s.kind, np.zeros(len(s.simulated)), s.real, packing.Scores(None))
-        for s in sequences
-    ]
+    flat = [packing.PackedSequence(s.key, s.kind, np.zeros(len(s.simulated)), s.real, Scores(None)) for s in sequences]
     Simulation.objects.filter(pk=simulation.pk).update(
         data=packing.pack_sequences(flat), ev_correlation=None, top_only=None, rsquared=None
     )
