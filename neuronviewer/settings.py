@@ -182,8 +182,9 @@ def env_database(data: Path) -> dict[str, Any]:
             # IMMEDIATE: a transaction that will write waits for its turn at once, instead of failing half-way.
             "transaction_mode": "IMMEDIATE",
             "timeout": 30,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536;"
-            " PRAGMA mmap_size=268435456; PRAGMA temp_store=MEMORY",
+            # page_size only counts for a database that is still empty: packed activations fill large pages better.
+            "init_command": "PRAGMA page_size=16384; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+            " PRAGMA cache_size=-65536; PRAGMA mmap_size=268435456; PRAGMA temp_store=MEMORY",
         }
     elif config["ENGINE"] == "django.db.backends.postgresql":
         if pool_size:

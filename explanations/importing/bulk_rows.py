@@ -8,6 +8,8 @@ from typing import Any
 
 from django.db import connection, models
 
+from explanations.models import ActivationSet, Excerpt, Explanation, Neuron, RelatedSet, Simulation
+
 Row = tuple[Any, ...]
 
 
@@ -90,3 +92,12 @@ def reserve_ids(model: type[models.Model], count: int) -> Sequence[int]:
         row = cursor.fetchone()
         first = (row[0] if row else 0) + 1
         return range(first, first + count)
+
+
+def analyse_tables() -> None:
+    """Let PostgreSQL count what the imported tables hold now; SQLite plans without."""
+    if connection.vendor != "postgresql":
+        return
+    tables = (Neuron, ActivationSet, RelatedSet, Excerpt, Explanation, Simulation)
+    with connection.cursor() as cursor:
+        cursor.execute(f"ANALYZE {', '.join(connection.ops.quote_name(t._meta.db_table) for t in tables)}")

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from django.db import transaction
 from django.db.models import Count
 
-from explanations.importing.bulk_rows import insert_excerpts
+from explanations.importing.bulk_rows import analyse_tables, insert_excerpts
 from explanations.importing.changes import Changes
 from explanations.importing.rows import Counts, NewExplanations, NewNeurons
 from explanations.importing.stored import StoredNeuron, read_stored
@@ -20,6 +20,11 @@ from explanations.pipeline.card import Origin
 from explanations.pipeline.ingest import PackedNeuron
 from explanations.pipeline.records import NeuronId
 from explanations.statistics import read_statistics, refresh_statistics
+
+_REMEMBERED_EXCERPTS = 1_000_000
+"""Beyond that they are forgotten, and looked up again: excerpts that never recur would fill the memory."""
+_WORTH_ANALYSING = 1_000
+"""New neurons, after which PostgreSQL's planner should not wait for its own time to look at the tables."""
 
 
 class Importer:
@@ -44,6 +49,8 @@ class Importer:
             stored = read_stored(self.model.pk, [neuron.neuron_id for neuron in present])
             self._store_neurons(present, stored, counts)
         # Only now: the transaction may have failed.
+        if len(self._known_excerpts) > _REMEMBERED_EXCERPTS:
+            self._known_excerpts = set()
         self._known_excerpts |= excerpts
         self._changed_layers |= {n.neuron_id.layer for n in present if n.neuron_id not in stored}
         self.counts.update(counts)
@@ -82,6 +89,8 @@ class Importer:
         layers = self._changed_layers | _outdated_layers(self.model)
         if layers:
             refresh_statistics(self.model.pk, layers)
+        if self.counts["neurons", "new"] >= _WORTH_ANALYSING:
+            analyse_tables()
 
 
 def _new_explanations(neuron: PackedNeuron, stored: dict[NeuronId, StoredNeuron]) -> int:

@@ -21,7 +21,7 @@ from explanations.management.remote_import import RemoteBatches, find_address, f
 from explanations.management.selection import Selection, add_selection_arguments, parse_selection
 from explanations.models import SubjectModel
 from explanations.pipeline.card import Card, CardError, decode_card
-from explanations.pipeline.ingest import Chunk, PackedNeuron, ingest_chunks
+from explanations.pipeline.ingest import Chunk, PackedNeuron, default_processes, ingest_chunks
 from explanations.pipeline.known_models import describe_known_models, known_models
 from explanations.pipeline.layout import DataKind, FolderSource, NoDatasetError, Source
 from explanations.pipeline.records import NeuronId
@@ -47,13 +47,15 @@ class Command(BaseCommand):
         parser.add_argument("--name", default="", help="the model's name")
         parser.add_argument("--neurons-per-layer", type=int, metavar="N", help="unless told, what the files need")
         parser.add_argument("--card", type=Path, metavar="FILE", help="JSON with what the files cannot tell")
-        parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that decode (1)")
+        parser.add_argument(
+            "--jobs", type=int, metavar="N", help="processes that decode (1; from 2,000 neurons on, one a core)"
+        )
         parser.add_argument("--allow-errors", action="store_true", help="succeed although files had to be skipped")
         add_web_arguments(parser.add_argument_group("from the web"))
 
     def handle(self, **options: Any) -> None:
         selection = parse_selection(options["layers"], options["neurons"], options["kinds"])
-        if options["jobs"] < 1:
+        if options["jobs"] is not None and options["jobs"] < 1:
             raise CommandError(f"--jobs: {options['jobs']} is not a number of processes; use 1 or more")
         if options["neurons_per_layer"] is not None and options["neurons_per_layer"] < 1:
             raise CommandError(f"--neurons-per-layer: {options['neurons_per_layer']} is below 1")
@@ -74,7 +76,9 @@ class Command(BaseCommand):
         model = self.prepare(options, set().union(*listed.values()), card)
         kinds = [kind for kind in selection.kinds if listed[kind]]
         self.say_absent(selection.kinds, kinds)
-        batches = ingest_chunks(source, kinds, _chunks(model, neurons), options["jobs"])
+        batches = ingest_chunks(
+            source, kinds, _chunks(model, neurons), options["jobs"] or default_processes(len(neurons))
+        )
         recorded = record_gaps(batches, Gaps(model, ""), kinds)
         return run_import(self.stdout, Importer(model, card.explanations if card else None), recorded, len(neurons))
 
@@ -118,7 +122,8 @@ class Command(BaseCommand):
         )
         importer = Importer(model, card.explanations if card else None)
         with downloads_folder() as folder:
-            batches = RemoteBatches(source, prefix, plan, kinds, model, gaps, folder, options["jobs"])
+            processes = options["jobs"] or default_processes(plan.neurons)
+            batches = RemoteBatches(source, prefix, plan, kinds, model, gaps, folder, processes)
             with closing(iter(batches)) as running:
                 outcome = run_import(self.stdout, importer, running, plan.neurons, batches.traffic.describe)
         if batches.error:

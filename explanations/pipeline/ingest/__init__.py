@@ -8,7 +8,7 @@ from explanations.pipeline.ingest.packed import (
     PackedSimulation,
     Problem,
 )
-from explanations.pipeline.ingest.processes import ingest_chunks
+from explanations.pipeline.ingest.processes import default_processes, ingest_chunks
 
 __all__ = [
     "Chunk",
@@ -18,5 +18,6 @@ __all__ = [
     "PackedNeuron",
     "PackedSimulation",
     "Problem",
+    "default_processes",
     "ingest_chunks",
 ]

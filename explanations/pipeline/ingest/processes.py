@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,15 @@ from explanations.pipeline.ingest.ingester import Chunk, Ingester
 from explanations.pipeline.ingest.packed import PackedNeuron
 from explanations.pipeline.layout import DataKind, Source
 
+WORTH_PROCESSES = 2_000
+"""Neurons: starting a process takes a second, and each has to learn the excerpts for itself."""
+
 _of_this_process: list[Ingester] = []
+
+
+def default_processes(neurons: int) -> int:
+    """Return how many processes should decode so many neurons: one a core, where starting them is worth it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") and neurons >= WORTH_PROCESSES else 1
 
 
 def _start_process(source: Source, kinds: Sequence[DataKind]) -> None:
