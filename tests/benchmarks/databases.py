@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import tempfile
@@ -47,7 +48,8 @@ def prepare(database: str, folder: Path, *, is_quick: bool) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     if database == SQLITE:
         return f"sqlite:///{folder / f'{layers}x{neurons}.sqlite3'}"
-    name = f"neuronviewer_bench_{layers}x{neurons}"
+    # A checkout has its own: another's may be of another version.
+    name = f"neuronviewer_bench_{layers}x{neurons}_{hashlib.sha256(bytes(folder)).hexdigest()[:6]}"
     with _connect() as server:
         if not server.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone():
             server.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
