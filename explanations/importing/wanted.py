@@ -75,7 +75,7 @@ def plan_fetch(
     """
     plan, kinds = FetchPlan(), tuple(kinds)
     for layer, indexes in places.items():
-        stored = {} if refetch else _read_stored_kinds(model.pk, layer, kinds)
+        stored = {} if refetch else read_stored_kinds(model.pk, layer, kinds)
         bits = bytearray(max(indexes, default=-1) + 1)
         for kind in kinds:
             kept, missing = stored.get(kind, set()), gaps.of(layer, kind) if gaps else set()
@@ -90,7 +90,7 @@ def plan_fetch(
     return plan
 
 
-def _read_stored_kinds(model_id: int, layer: int, kinds: Sequence[DataKind]) -> dict[DataKind, set[int]]:
+def read_stored_kinds(model_id: int, layer: int, kinds: Sequence[DataKind]) -> dict[DataKind, set[int]]:
     """Return the neurons of a layer that have what a file of each kind brings."""
     stored: dict[DataKind, set[int]] = {kind: set() for kind in kinds}
     if DataKind.ACTIVATIONS in stored:
