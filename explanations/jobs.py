@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import enum
 import logging
+from collections.abc import Collection, Iterable
 from copy import copy
 from dataclasses import asdict
-from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
-from django.utils import timezone
-from django_tasks_db.models import DBTaskResult
 
-from explanations import budgets, store, tasks
+from explanations import budgets, queued_tasks, store, tasks
 from explanations.leases import MAX_ATTEMPTS, lapsed
 from explanations.methods import (
     DEAF,
@@ -200,7 +197,7 @@ def requeue_lapsed() -> int:
         logger.warning("Job %d was queued without a task; queueing one", job_id)
         tasks.enqueue(job_id)
         taken_up += 1
-    _fail_dead_tasks()
+    queued_tasks.fail_dead(tasks.run_job.module_path, _owners_alive)
     return taken_up
 
 
@@ -223,37 +220,12 @@ def _take_up(job: Job) -> bool:
 
 def _queued_without_task(at_most: int = 50) -> list[int]:
     """Return the oldest jobs that wait for a task that nobody has: a process died between storing and queueing."""
-    lease_ago = timezone.now() - timedelta(seconds=settings.JOB_LEASE_SECONDS)
-    waiting = Job.objects.filter(state=Job.State.QUEUED, created_at__lt=lease_ago).order_by("pk")
+    waiting = Job.objects.filter(state=Job.State.QUEUED, created_at__lt=queued_tasks.lease_ago()).order_by("pk")
     job_ids = list(waiting.values_list("pk", flat=True)[:at_most])
-    if not job_ids:
-        return []
-    alive = Q(status="READY") | Q(status="RUNNING", started_at__gte=lease_ago)
-    of_jobs = DBTaskResult.objects.filter(
-        alive, task_path=tasks.run_job.module_path, args_kwargs__args__0__in=job_ids
-    ).values_list("args_kwargs", flat=True)
-    return sorted(set(job_ids) - {arguments["args"][0] for arguments in of_jobs})
+    return queued_tasks.without_task(job_ids, tasks.run_job.module_path)
 
 
-def _fail_dead_tasks() -> None:
-    """Mark tasks failed whose worker was killed, since nobody else ever will.
-
-    A task lives while its job's lease does, and for a lease after its job ended, when its worker writes that down.
-    A worker that was merely slow overwrites the mark.
-    """
-    lease_ago = timezone.now() - timedelta(seconds=settings.JOB_LEASE_SECONDS)
-    running = DBTaskResult.objects.filter(
-        status="RUNNING", task_path=tasks.run_job.module_path, started_at__lt=lease_ago
-    )
-    ids = {str(pk): pk for pk in running.values_list("pk", flat=True)}
-    if not ids:
-        return
-    alive = Q(state=Job.State.RUNNING, lease_until__gte=Now()) | Q(finished_at__gte=lease_ago)
-    for owner in Job.objects.filter(alive, lease_owner__in=ids).values_list("lease_owner", flat=True):
-        del ids[owner]
-    running.filter(pk__in=ids.values()).update(
-        status="FAILED",
-        finished_at=timezone.now(),
-        exception_class_path="explanations.leases.LeaseLost",
-        traceback="The worker stopped while it ran this task.",
-    )
+def _owners_alive(owners: Collection[str]) -> Iterable[str]:
+    """Return those of these lease owners whose job goes on, or ended within a lease."""
+    alive = Q(state=Job.State.RUNNING, lease_until__gte=Now()) | Q(finished_at__gte=queued_tasks.lease_ago())
+    return Job.objects.filter(alive, lease_owner__in=owners).values_list("lease_owner", flat=True)

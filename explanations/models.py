@@ -20,9 +20,28 @@ from django.urls import get_script_prefix, reverse
 from explanations import querysets
 from explanations.pipeline.layout import ALL_KINDS
 from explanations.pipeline.records import NeuronId
+from explanations.trial_row import Trial
+
+__all__ = [
+    "RESERVED_SLUGS",
+    "ActivationSet",
+    "Excerpt",
+    "Explanation",
+    "Flag",
+    "Job",
+    "Neuron",
+    "RelatedSet",
+    "ReviewEvent",
+    "Simulation",
+    "Source",
+    "SpendingDay",
+    "SubjectModel",
+    "Trial",
+    "validate_slug_is_free",
+]
 
 RESERVED_SLUGS = frozenset(
-    {"accounts", "admin", "api", "explanations", "go", "jobs", "random", "review", "search", "static"}
+    {"accounts", "admin", "api", "explanations", "go", "jobs", "random", "review", "search", "static", "tries"}
 )
 """First parts of our own addresses: no model may be called so, since models live at `/<slug>/`."""
 

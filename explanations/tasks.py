@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
@@ -187,11 +188,22 @@ def since(earlier: Usage, later: Usage) -> Usage:
     return Usage(*tokens, float(cost)) if later != earlier else NO_USAGE
 
 
+class Leaseholder(Protocol):
+    """Something that holds a lease, and can renew it."""
+
+    @property
+    def lost(self) -> threading.Event:
+        """Return what is set when the lease turns out to be lost."""
+
+    def renew(self) -> None:
+        """Hold the lease for another term, or set `lost`."""
+
+
 @contextmanager
-def heartbeat(reporter: Reporter) -> Iterator[None]:
+def heartbeat(reporter: Leaseholder) -> Iterator[None]:
     """Renew the lease from a thread while one step takes long, and until the body is left."""
     over = threading.Event()
-    thread = threading.Thread(target=_beat, args=(reporter, over), name=f"heartbeat-{reporter.job_id}", daemon=True)
+    thread = threading.Thread(target=_beat, args=(reporter, over), name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
@@ -200,7 +212,7 @@ def heartbeat(reporter: Reporter) -> Iterator[None]:
         thread.join()
 
 
-def _beat(reporter: Reporter, over: threading.Event) -> None:
+def _beat(reporter: Leaseholder, over: threading.Event) -> None:
     try:
         while not over.wait(settings.JOB_LEASE_SECONDS / 3) and not reporter.lost.is_set():
             reporter.renew()

@@ -7,7 +7,7 @@ from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 
 from explanations import api, api_docs
-from explanations.views import accounts, jobs, layer, model, neuron, overview, review, search
+from explanations.views import accounts, jobs, layer, model, neuron, overview, review, search, trials
 
 
 class ModelSlugConverter(StringConverter):
@@ -42,10 +42,15 @@ urlpatterns = [
     path("api/docs", api_docs.docs, name="api_docs"),
     path("api/", api.urls()),
     path("api/<path:rest>", api.unknown),
+    path("tries/<int:pk>/", trials.trial, name="trial"),
+    path("tries/<int:pk>/keep/", trials.keep, name="keep_trial"),
+    path("tries/<int:pk>/delete/", trials.delete, name="delete_trial"),
     path("<model:slug>/", model.model, name="model"),
     path("<model:slug>/layers/<int:layer>/", layer.layer, name="layer"),
+    path("<model:slug>/fire/", trials.fire, name="fire"),
     path(NEURON, neuron.neuron, name="neuron"),
     path(NEURON + "excerpts/", neuron.excerpts, name="excerpts"),
     path(NEURON + "re-explain/", jobs.reexplain, name="reexplain"),
     path(NEURON + "explain/", jobs.explain, name="explain"),
+    path(NEURON + "try/", trials.try_neuron, name="try_neuron"),
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import re
 import secrets
 import tempfile
 from decimal import Decimal, InvalidOperation
@@ -156,6 +157,19 @@ def env_local_model(name: str) -> Path | None:
     if not path.is_dir() and not (path.suffix.lower() == ".gguf" and path.is_file()):
         raise ImproperlyConfigured(f"{name}={text!r} is neither a folder nor a .gguf file")
     return path
+
+
+def env_folders(name: str) -> dict[str, Path]:
+    """Return folders (or GGUF files) by what they are for, from "slug=/path,slug=/path". They are looked for later."""
+    folders: dict[str, Path] = {}
+    for part in env_list(name, ""):
+        slug, _, path = (piece.strip() for piece in part.partition("="))
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", slug) or not path:
+            raise ImproperlyConfigured(f"{name}: {part!r} is not a model and its folder, such as gpt2=/models/gpt2")
+        if slug in folders:
+            raise ImproperlyConfigured(f"{name} names two folders for {slug!r}")
+        folders[slug] = Path(path).expanduser().resolve()
+    return folders
 
 
 def env_file(name: str) -> Path | None:
@@ -344,6 +358,12 @@ PUBLIC_DATA_URL = env_data_address("PUBLIC_DATA_URL")
 
 TASKS = {"default": {"BACKEND": env_class("TASKS_BACKEND", "django_tasks_db.DatabaseBackend"), "QUEUES": []}}
 JOB_LEASE_SECONDS = env_int("JOB_LEASE_SECONDS", 30, minimum=2)
+
+# Texts that people try on subject models. docs/trying.md.
+NEURONVIEWER_SUBJECTS = env_folders("NEURONVIEWER_SUBJECTS")
+TRIES_PER_HOUR = env_int("TRIES_PER_HOUR", 60, minimum=1)
+TRY_THREADS = env_int("TRY_THREADS", 1, minimum=1)
+TRY_MAX_TOKENS = env_int("TRY_MAX_TOKENS", 256, minimum=1)
 
 # What language models may cost; None is no cap.
 BUDGET_USD_PER_JOB = env_dollars("BUDGET_USD_PER_JOB")

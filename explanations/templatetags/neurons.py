@@ -30,6 +30,14 @@ def figure(value: float | None, digits: int = 3) -> str:
 
 
 @register.filter
+def percent(part: float) -> str:
+    """Return a part of a whole in whole percent; "less than 1 %" for a small positive one."""
+    if 0 < part < 0.01:
+        return "less than 1 %"
+    return f"{part * 100:z,.0f} %".replace("-", "\u2212")
+
+
+@register.filter
 def grouped(value: int) -> str:
     """Return a whole number with its thousands apart."""
     return f"{value:,}"

@@ -12,6 +12,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
+from explanations import subjects
 from explanations.charts import Chart, layer_chart, score_chart
 from explanations.forms.go import GoForm
 from explanations.highlights import read_highlights
@@ -60,6 +61,7 @@ def model(request: HtmxHttpRequest, slug: str) -> HttpResponse:
         "charts": chart_model(subject, statistics, simulator) if simulator is not None else [],
         "highlights": read_highlights([subject])[subject.pk],
         "models": [subject],
+        "can_fire": subjects.is_configured(slug),
         "go": GoForm(request.GET if "neuron" in request.GET else None, [subject]),
     }
     return render(request, "explanations/model.html", context)

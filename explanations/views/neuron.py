@@ -28,6 +28,7 @@ from explanations.neuron_page.page import (
 )
 from explanations.pipeline.records import NeuronId
 from explanations.views.model import find_model
+from explanations.views.trials import offer_trying
 
 
 @require_safe
@@ -41,7 +42,7 @@ def neuron(request: HtmxHttpRequest, slug: str, layer: int, index: int) -> HttpR
         part = build_simulation_part(row, state)
         response = render_page(request, "neuron", _context(row, part, is_part=True), fragment="neuron_simulation")
         return _push_state(response, row, part.state)
-    return render_page(request, "neuron", _context(row, build_page(row, state)))
+    return render_page(request, "neuron", _context(row, build_page(row, state)) | {"trying": offer_trying(row)})
 
 
 @require_safe

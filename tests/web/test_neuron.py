@@ -29,7 +29,7 @@ from tests.world import HOSTILE, World, add_explanation
 
 URL = "/tiny/layers/0/neurons/0/"
 HTMX = {"HX-Request": "true", "HX-Current-URL": f"http://testserver{URL}"}
-QUERIES = 7
+QUERIES = 8
 """the neuron, its explanations, their simulations, their flags, tokens, jobs, related neurons"""
 
 

@@ -177,6 +177,8 @@ def test_every_variable_is_documented() -> None:
         ("TIME_ZONE", "Mars/Olympus"),
         ("TIME_ZONE", "../etc/passwd"),
         ("CSRF_TRUSTED_ORIGINS", "neurons.example"),
+        ("NEURONVIEWER_SUBJECTS", "/models/gpt2"),
+        ("TRIES_PER_HOUR", "0"),
         ("TASKS_BACKEND", "nowhere.Backend"),
         ("TASKS_BACKEND", "Backend"),
     ],
@@ -211,3 +213,27 @@ def test_a_malformed_amount_is_refused(text: str, complaint: str, monkeypatch: p
     monkeypatch.setenv("AMOUNT", text)
     with pytest.raises(ImproperlyConfigured, match=complaint):
         settings.env_dollars("AMOUNT")
+
+
+def test_folders_are_read_by_their_models_and_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOLDERS", " gpt2 = /models/gpt 2 ,smollm2-135m=/models/a=b.gguf,")
+    expected = {"gpt2": Path("/models/gpt 2"), "smollm2-135m": Path("/models/a=b.gguf")}
+    assert settings.env_folders("FOLDERS") == expected
+    monkeypatch.delenv("FOLDERS")
+    assert settings.env_folders("FOLDERS") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("gpt2", "FOLDERS: 'gpt2' is not a model and its folder"),
+        ("gpt2=", "FOLDERS: 'gpt2=' is not"),
+        ("=/models", "FOLDERS: '=/models' is not"),
+        ("GPT 2=/models", "FOLDERS: 'GPT 2=/models' is not"),
+        ("gpt2=/a,gpt2=/b", "FOLDERS names two folders for 'gpt2'"),
+    ],
+)
+def test_malformed_folders_are_refused(text: str, complaint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOLDERS", text)
+    with pytest.raises(ImproperlyConfigured, match=re.escape(complaint)):
+        settings.env_folders("FOLDERS")

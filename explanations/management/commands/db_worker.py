@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from argparse import ArgumentParser
 from types import FrameType
 from typing import Any
 
@@ -17,11 +18,16 @@ from django_tasks_db.utils import is_locked_database_exception
 
 from explanations import tasks
 from explanations.jobs import requeue_lapsed
+from explanations.trials import requeue_lapsed_trials
 
 logger = logging.getLogger(__name__)
 
 WORKER_OPTIONS = ("interval", "backend_name", "startup_delay", "max_tasks", "worker_id")
 """Options of the command that the worker takes as they are."""
+
+
+INTERVAL = 0.2
+"""Seconds between looks into an empty queue: who tries a text waits for it. A look takes about a millisecond."""
 
 
 class JobWorker(db_worker.Worker):
@@ -30,6 +36,7 @@ class JobWorker(db_worker.Worker):
     def run(self) -> None:
         # Before the first look into the queue: with --batch there may be no second.
         requeue_lapsed()
+        requeue_lapsed_trials()
         over = threading.Event()
         thread = threading.Thread(target=requeue_regularly, args=(over,), name="requeue", daemon=True)
         thread.start()
@@ -59,6 +66,7 @@ def requeue_regularly(over: threading.Event) -> None:
     while not over.wait(settings.JOB_LEASE_SECONDS / 6):
         try:
             requeue_lapsed()
+            requeue_lapsed_trials()
         except DatabaseError:
             logger.warning("Lapsed jobs could not be looked for; trying again", exc_info=True)
         finally:
@@ -68,6 +76,10 @@ def requeue_regularly(over: threading.Event) -> None:
 
 class Command(db_worker.Command):
     help = "Run queued jobs. Start as many as you like, on as many machines as reach the database."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.set_defaults(interval=INTERVAL)
 
     def handle(
         self, *, verbosity: int, queue_name: str, exclude_queues: str, reload: bool, batch: bool, **options: Any
