@@ -64,6 +64,8 @@ class Changes:
         values = neuron_values(given)
         if values != stored.values:
             self._neurons.append(Neuron(pk=stored.pk, **dict(zip(NEURON_FIELDS, values, strict=True))))
+        if given.data is None:
+            return values != stored.values
         if stored.activations is None:
             self._new_activations.append((stored.pk, given.data))
         elif given.data != stored.activations:
@@ -80,15 +82,16 @@ class Changes:
             self._related.append(RelatedSet(pk=stored.pk, data=merged))
         return merged != stored.related
 
-    def _compare_explanations(self, given: Sequence[PackedExplanation], stored: StoredNeuron) -> None:
-        for position, item in enumerate(given):
+    def _compare_explanations(self, given: Sequence[PackedExplanation | None], stored: StoredNeuron) -> None:
+        present = {position: item for position, item in enumerate(given) if item is not None}
+        for position, item in present.items():
             old = stored.explanations.get(position)
             if old is None:
                 self._new.add(stored.pk, position, item)
                 self._headlines.add(stored.pk)
             elif self._compare_explanation(item, old, self._origin(position, old)):
                 self._headlines.add(stored.pk)
-        gone = [e for position, e in stored.explanations.items() if position >= len(given)]
+        gone = [e for position, e in stored.explanations.items() if position not in present]
         for old in gone:
             # Kept, since people may have flagged or bettered it.
             if old.state == Explanation.State.CURRENT:

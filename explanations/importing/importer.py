@@ -96,7 +96,8 @@ class Importer:
 def _new_explanations(neuron: PackedNeuron, stored: dict[NeuronId, StoredNeuron]) -> int:
     """Return how many of a neuron's explanations are to be inserted."""
     present: Collection[int] = stored[neuron.neuron_id].explanations if neuron.neuron_id in stored else ()
-    return sum(position not in present for position in range(len(neuron.explanations or ())))
+    given = enumerate(neuron.explanations or ())
+    return sum(item is not None and position not in present for position, item in given)
 
 
 def _outdated_layers(model: SubjectModel) -> set[int]:

@@ -131,12 +131,12 @@ class NewNeurons:
     def add(self, neuron: PackedNeuron) -> None:
         pk = next(self._ids)
         given = neuron.explanations or ()
-        explanations = [self._new_explanations.add(pk, position, item) for position, item in enumerate(given)]
+        explanations = [self._new_explanations.add(pk, position, item) for position, item in enumerate(given) if item]
         headline = store.choose_headline(explanations)
         shown = (headline.pk, headline.text, headline.score, headline.simulator) if headline else (None, "", None, "")
         place = (pk, self._model_id, neuron.neuron_id.layer, neuron.neuron_id.index)
         self._neurons.append((*place, *neuron_values(neuron.activations), *shown, len(explanations)))
-        if neuron.activations is not None:
+        if neuron.activations is not None and neuron.activations.data is not None:
             self._activations.append((pk, neuron.activations.data))
         if neuron.related is not None:
             self._related.append((pk, neuron.related))

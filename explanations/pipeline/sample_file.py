@@ -1,6 +1,7 @@
 """A file of many packed neurons, as the repository carries its sample: Parquet, a row a neuron, compressed by zstd.
 
 It holds what `ingest` makes of the public files, so that what is loaded from it equals what is imported from them.
+A neuron's activation records, and its simulations' values, may be left out; its statistics and scores stay.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ _SCHEMA = pa.schema(
 )
 
 Item = dict[str, Any]
+_NO_SEQUENCES = packing.pack_sequences([])
 
 
 class SampleFileError(ValueError):
@@ -90,11 +92,14 @@ def _read_batches(file: pq.ParquetFile, batch: int) -> Iterator[Sequence[PackedN
         yield [_from_row(row) for row in rows.to_pylist()]
 
 
-def _planes(planes: Planes) -> Item:
-    return {name: getattr(planes, name) for name, _ in _PLANES}
+def _planes(planes: Planes | None) -> Item:
+    return {name: None if planes is None else getattr(planes, name) for name, _ in _PLANES}
 
 
-def _join(item: Item) -> bytes:
+def _join(item: Item) -> bytes | None:
+    """Return packed records or sequences; None where the file leaves them out."""
+    if item["index"] is None:
+        return None
     return packing.join_planes(Planes(*(item[name] for name, _ in _PLANES)))
 
 
@@ -126,7 +131,7 @@ def _activations_to_item(activations: PackedActivations | None) -> Item | None:
     if activations is None:
         return None
     return {
-        **_planes(packing.split_records(activations.data)),
+        **_planes(None if activations.data is None else packing.split_records(activations.data)),
         **dict(zip(_MOMENTS, activations.moments, strict=True)),
         "max_activation": activations.max_activation,
         "peak": activations.peak,
@@ -140,13 +145,15 @@ def _activations_from_item(item: Item | None) -> PackedActivations | None:
     return PackedActivations(_join(item), (mean, variance, skewness, kurtosis), item["max_activation"], item["peak"])
 
 
-def _explanation_to_item(explanation: PackedExplanation) -> Item:
+def _explanation_to_item(explanation: PackedExplanation | None) -> Item | None:
+    if explanation is None:
+        return None
     text = explanation.text.encode("utf-8", "surrogatepass")
     simulation = explanation.simulation
     if simulation is None:
         return {"text": text, "simulation": None}
     item = {
-        **_planes(packing.split_sequences(simulation.data)),
+        **_planes(None if simulation.data == _NO_SEQUENCES else packing.split_sequences(simulation.data)),
         "excerpts": simulation.excerpts,
         "scale": simulation.scale,
         **{name: getattr(simulation.scores, name) for name in packing.SCORES},
@@ -156,13 +163,20 @@ def _explanation_to_item(explanation: PackedExplanation) -> Item:
     return {"text": text, "simulation": item}
 
 
-def _explanation_from_item(item: Item) -> PackedExplanation:
+def _explanation_from_item(item: Item | None) -> PackedExplanation | None:
+    if item is None:
+        return None
     text = item["text"].decode("utf-8", "surrogatepass")
     given = item["simulation"]
     if given is None:
         return PackedExplanation(text, None)
     scores = Scores(*(given[name] for name in packing.SCORES))
     simulation = PackedSimulation(
-        _join(given), given["excerpts"], given["scale"], scores, given["top_only"], given["random_only"]
+        _join(given) or _NO_SEQUENCES,
+        given["excerpts"],
+        given["scale"],
+        scores,
+        given["top_only"],
+        given["random_only"],
     )
     return PackedExplanation(text, simulation)

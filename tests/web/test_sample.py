@@ -6,6 +6,7 @@ import json
 import math
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,54 @@ def test_a_sample_file_keeps_neurons_with_gaps(tmp_path: Path, neurons: list[Pac
     count, batches = read_sample(tmp_path / "file", 2)
     assert count == 5
     assert [neuron for batch in batches for neuron in batch] == given
+
+
+def without_values(neuron: PackedNeuron) -> PackedNeuron:
+    """Return what a small sample keeps of a neuron: its statistics, and its second explanation with its score."""
+    assert neuron.activations
+    assert neuron.explanations
+    explanation = neuron.explanations[1]
+    assert explanation
+    assert explanation.simulation
+    simulation = replace(explanation.simulation, data=packing.pack_sequences([]))
+    return PackedNeuron(
+        neuron.neuron_id,
+        activations=replace(neuron.activations, data=None),
+        explanations=(None, replace(explanation, simulation=simulation)),
+    )
+
+
+@pytest.mark.django_db
+def test_neurons_without_records_keep_their_statistics_explanation_and_score(
+    tmp_path: Path, neurons: list[PackedNeuron], card: Card
+) -> None:
+    given = [without_values(neuron) for neuron in neurons[:3]]
+    write_sample(tmp_path / "small", given)
+    assert [n for batch in read_sample(tmp_path / "small", 10)[1] for n in batch] == given
+    assert summary(load(file=tmp_path / "small"), "explanations") == [3, 0, 0]
+    row = Neuron.objects.get(layer=given[0].neuron_id.layer, index=given[0].neuron_id.index)
+    explanation = row.explanations.get()
+    assert (explanation.dataset_position, explanation.source, explanation.explainer) == (1, "baseline", TOKEN_LOOKUP)
+    assert not hasattr(row, "activation_set")
+    activations, kept = given[0].activations, given[0].explanations
+    assert activations
+    assert kept
+    assert kept[1]
+    assert kept[1].simulation
+    assert (row.mean, row.max_activation) == (activations.moments[0], activations.max_activation)
+    assert explanation.score == row.headline_score == kept[1].simulation.scores.ev_correlation
+    assert explanation.simulations.get().excerpt_count == 10
+    assert summary(load(file=tmp_path / "small"), "explanations") == [0, 0, 3]
+
+
+@pytest.mark.django_db
+def test_a_sample_without_records_leaves_those_that_are_stored(tmp_path: Path, neurons: list[PackedNeuron]) -> None:
+    write_sample(tmp_path / "whole", neurons[:1])
+    load(file=tmp_path / "whole")
+    before = bytes(Neuron.objects.get().activation_set.data)
+    write_sample(tmp_path / "small", [without_values(neurons[0])])
+    assert summary(load(file=tmp_path / "small"), "neurons") == [0, 0, 1, 0]  # Its first explanation is retired.
+    assert bytes(Neuron.objects.get().activation_set.data) == before
 
 
 @pytest.mark.django_db

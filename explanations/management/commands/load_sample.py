@@ -11,10 +11,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from explanations.importing.importer import Importer
 from explanations.importing.subject import ImportRefusedError, prepare_model
 from explanations.management.commands.import_dataset import read_card
-from explanations.management.imports import BATCH, run_import
+from explanations.management.imports import run_import
 from explanations.pipeline.sample_file import SampleFileError, read_sample
 
 SLUG = "smollm2-135m"
+SAMPLE_BATCH = 1_000
+"""Neurons in a transaction: most are small, without activation records."""
 
 
 class Command(BaseCommand):
@@ -29,7 +31,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         card = read_card(options["card"])
         try:
-            total, batches = read_sample(Path(options["file"]), BATCH)
+            total, batches = read_sample(Path(options["file"]), SAMPLE_BATCH)
             model, _ = prepare_model(options["model"], neurons=(), card=card)
         except SampleFileError as error:
             raise CommandError(str(error)) from None

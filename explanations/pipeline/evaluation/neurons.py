@@ -62,7 +62,7 @@ def explained_in_sample(file: Path, count: int, skip: int = DEVELOPMENT_NEURONS)
     _, batches = read_sample(file, batch=500)
     packed = {neuron.neuron_id: neuron for neuron in _flat(batches)}
     tokens = {key: data for neuron in packed.values() for key, data in neuron.excerpts.items()}
-    usable = [i for i, neuron in packed.items() if neuron.activations is not None and neuron.explanations]
+    usable = [i for i, neuron in packed.items() if _is_usable(neuron)]
     return [_unpack(packed[neuron_id], tokens) for neuron_id in choose_neurons(usable, count, skip)]
 
 
@@ -71,9 +71,17 @@ def _flat(batches: Iterable[Sequence[PackedNeuron]]) -> Iterator[PackedNeuron]:
         yield from batch
 
 
+def _is_usable(neuron: PackedNeuron) -> bool:
+    """Return whether a sample holds the neuron's activation records and its first explanation."""
+    has_records = neuron.activations is not None and neuron.activations.data is not None
+    return has_records and bool(neuron.explanations and neuron.explanations[0])
+
+
 def _unpack(neuron: PackedNeuron, tokens: dict[int, bytes]) -> ExplainedNeuron:
     assert neuron.activations is not None
+    assert neuron.activations.data is not None
     assert neuron.explanations
+    assert neuron.explanations[0]
     records, _ = packing.unpack_records(neuron.activations.data)
     by_kind: dict[int, list[ActivationRecord]] = {Kind.TOP: [], Kind.RANDOM: []}
     for record in records:

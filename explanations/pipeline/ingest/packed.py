@@ -12,8 +12,8 @@ from explanations.pipeline.records import NeuronId, Scores
 class PackedActivations:
     """What is kept of a file of activation records."""
 
-    data: bytes
-    """packing.pack_records"""
+    data: bytes | None
+    """packing.pack_records; None where the records themselves are left out (a sample's, to keep it small)"""
     moments: tuple[float | None, float | None, float | None, float | None]
     """mean, variance, skewness, kurtosis"""
     max_activation: float | None
@@ -26,8 +26,9 @@ class PackedSimulation:
     """What is kept of a simulation."""
 
     data: bytes
-    """packing.pack_sequences"""
+    """packing.pack_sequences; of no sequences where the values themselves are left out"""
     excerpts: int
+    """that were simulated"""
     scale: str
     scores: Scores
     top_only: float | None
@@ -56,7 +57,8 @@ class PackedNeuron:
 
     neuron_id: NeuronId
     activations: PackedActivations | None = None
-    explanations: tuple[PackedExplanation, ...] | None = None
+    explanations: tuple[PackedExplanation | None, ...] | None = None
+    """by position, which says where one comes from; None where a sample has none at a position"""
     related: bytes | None = None
     """packing.pack_related of the parts that were read"""
     excerpts: dict[int, bytes] = field(default_factory=dict)
