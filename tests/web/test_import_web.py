@@ -222,6 +222,16 @@ def test_a_known_model_is_imported_by_name(server: DatasetServer, settings: Any)
     assert (first.source, first.explainer, first.simulator) == ("published", "GPT-4", "GPT-4")
 
 
+def test_what_people_wrote_about_a_known_model_stays(server: DatasetServer) -> None:
+    run(server, model="gpt2-xl")
+    SubjectModel.objects.update(description="ours", highlights=[], is_synthetic=True)
+    Explanation.objects.update(explainer="made up")
+    run(server, model="gpt2-xl", refetch=True)
+    model = SubjectModel.objects.get()
+    assert (model.description, model.highlights, model.is_synthetic) == ("ours", [], True)
+    assert set(Explanation.objects.values_list("explainer", flat=True)) == {"made up"}
+
+
 # What is refused
 
 
@@ -252,7 +262,7 @@ def test_neurons_beyond_the_shape_are_refused(server: DatasetServer, settings: A
 
 def test_public_needs_a_model_that_is_known() -> None:
     with pytest.raises(CommandError, match=r"no public data is known of “tiny”\. Known are gpt2-xl \(48 layers"):
-        call_command("import_dataset", "public", model="tiny", **SHAPE)
+        call_command("import_dataset", "public", model="tiny")
 
 
 @pytest.mark.parametrize(

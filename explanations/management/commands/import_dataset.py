@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import _ArgumentGroup
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from explanations.management.imports import BATCH, Outcome, run_import
 from explanations.management.remote_import import RemoteBatches, find_address, find_dataset, find_shape, is_remote
 from explanations.management.selection import Selection, add_selection_arguments, parse_selection
 from explanations.models import SubjectModel
-from explanations.pipeline.card import Card, CardError, decode_card
+from explanations.pipeline.card import Card, CardError, Origin, decode_card
 from explanations.pipeline.ingest import Chunk, PackedNeuron, default_processes, ingest_chunks
 from explanations.pipeline.known_models import describe_known_models, known_models
 from explanations.pipeline.layout import DataKind, FolderSource, NoDatasetError, Source
@@ -59,48 +60,42 @@ class Command(BaseCommand):
             raise CommandError(f"--jobs: {options['jobs']} is not a number of processes; use 1 or more")
         if options["neurons_per_layer"] is not None and options["neurons_per_layer"] < 1:
             raise CommandError(f"--neurons-per-layer: {options['neurons_per_layer']} is below 1")
-        card = read_card(options["card"])
-        if card is None and options["model"] in known_models():
-            card = known_models()[options["model"]].card
+        about = find_about(options["card"], options["model"])
         read = self.read_web if is_remote(options["source"]) else self.read_folder
-        outcome = read(options, selection, card)
+        outcome = read(options, selection, about)
         if outcome.problems and not options["allow_errors"]:
             raise CommandError(f"{len(outcome.problems):,} files were skipped; --allow-errors accepts that")
 
-    def read_folder(self, options: dict[str, Any], selection: Selection, card: Card | None) -> Outcome:
+    def read_folder(self, options: dict[str, Any], selection: Selection, about: About) -> Outcome:
         source = open_source(options["source"])
         listed = list_neurons(source, selection.kinds)
         neurons = sorted(n for n in set().union(*listed.values()) if n in selection)
         if not neurons:
             raise CommandError(f"nothing to import: {options['source']} has no such files for the chosen neurons")
-        model = self.prepare(options, set().union(*listed.values()), card)
+        model = self.prepare(options, set().union(*listed.values()), about)
         kinds = [kind for kind in selection.kinds if listed[kind]]
         self.say_absent(selection.kinds, kinds)
         batches = ingest_chunks(
             source, kinds, _chunks(model, neurons), options["jobs"] or default_processes(len(neurons))
         )
         recorded = record_gaps(batches, Gaps(model, ""), kinds)
-        return run_import(self.stdout, Importer(model, card.explanations if card else None), recorded, len(neurons))
+        return run_import(self.stdout, Importer(model, about.origins), recorded, len(neurons))
 
-    def read_web(self, options: dict[str, Any], selection: Selection, card: Card | None) -> Outcome:
-        shape = find_shape(
-            selection,
-            card,
-            SubjectModel.objects.filter(slug=options["model"]).first(),
-            options["neurons_per_layer"],
-        )
+    def read_web(self, options: dict[str, Any], selection: Selection, about: About) -> Outcome:
+        base = find_address(options["source"], options["model"])
+        shape = find_shape(selection, about.shape, about.stored, options["neurons_per_layer"])
         places = shape.places(selection)
         if not places:
             raise CommandError(
                 f"nothing to import: {options['model']} has layers 0 to {shape.layers - 1:,} with neurons 0 to"
                 f" {shape.neurons_per_layer - 1:,} each, and none of them is chosen"
             )
-        with closing(open_web(options)) as source:
+        with closing(open_web(base, options)) as source:
             probed = neurons_to_probe(places, shape.layers, shape.neurons_per_layer)
             prefix, kinds = find_dataset(source, options["model"], selection.kinds, probed)
-            model = self.prepare(options, [shape.last], card)
+            model = self.prepare(options, [shape.last], about)
             self.say_absent(selection.kinds, kinds)
-            return self.fetch(options, source, prefix, model, places, kinds, card)
+            return self.fetch(options, source, prefix, model, places, kinds, about)
 
     def fetch(
         self,
@@ -110,7 +105,7 @@ class Command(BaseCommand):
         model: SubjectModel,
         places: Mapping[int, Sequence[int]],
         kinds: Sequence[DataKind],
-        card: Card | None,
+        about: About,
     ) -> Outcome:
         address = f"{source.base}{prefix}"
         SubjectModel.objects.filter(pk=model.pk).update(data_address=address)
@@ -120,7 +115,7 @@ class Command(BaseCommand):
             f"{address}: {plan.files:,} files of {plan.neurons:,} neurons to fetch; {plan.stored:,} stored already,"
             f" {plan.known_gaps:,} known to be missing there{' (--retry-gaps asks again)' if plan.known_gaps else ''}"
         )
-        importer = Importer(model, card.explanations if card else None)
+        importer = Importer(model, about.origins)
         with downloads_folder() as folder:
             processes = options["jobs"] or default_processes(plan.neurons)
             batches = RemoteBatches(source, prefix, plan, kinds, model, gaps, folder, processes)
@@ -134,12 +129,12 @@ class Command(BaseCommand):
         if absent := [kind for kind in asked if kind not in present]:
             self.stdout.write(f"not in this source: {', '.join(absent)}")
 
-    def prepare(self, options: dict[str, Any], listed: Collection[NeuronId], card: Card | None) -> SubjectModel:
+    def prepare(self, options: dict[str, Any], listed: Collection[NeuronId], about: About) -> SubjectModel:
         try:
             model, is_new = prepare_model(
                 options["model"],
                 neurons=listed,
-                card=card,
+                card=about.card,
                 name=options["name"],
                 neurons_per_layer=options["neurons_per_layer"],
             )
@@ -148,6 +143,34 @@ class Command(BaseCommand):
         shape = f"{model.layers:,} layers of {model.neurons_per_layer:,} neurons"
         self.stdout.write(f"{'New model' if is_new else 'Model'} {model.slug} ({model.name}): {shape}")
         return model
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of a model beyond its files."""
+
+    stored: SubjectModel | None
+    card: Card | None
+    """what the model's row is to say; None leaves it as it is"""
+    shape: Card | None
+    """what tells the model's shape"""
+    origins: Sequence[Origin] | None
+    """where explanations come from, by position; None keeps what is stored"""
+
+
+def find_about(path: Path | None, slug: str) -> About:
+    """Return what the card in a file says of a model; without one, what is known of the model by its name.
+
+    What is known by name is only written to a new model: people may have changed it since. CommandError where the
+    card cannot be taken.
+    """
+    stored = SubjectModel.objects.filter(slug=slug).first()
+    given = read_card(path)
+    known = known_models().get(slug)
+    if given or not known:
+        return About(stored, given, given, given.explanations if given else None)
+    is_real = stored is None or not stored.is_synthetic
+    return About(stored, None if stored else known.card, known.card, known.card.explanations if is_real else None)
 
 
 def read_card(path: Path | None) -> Card | None:
@@ -176,9 +199,8 @@ def add_web_arguments(group: _ArgumentGroup) -> None:
     group.add_argument("--refetch", action="store_true", help="fetch what is stored too, and update what differs")
 
 
-def open_web(options: dict[str, Any]) -> RemoteSource:
-    """Return the web address that the command names. CommandError where it or an option is malformed."""
-    base = find_address(options["source"], options["model"])
+def open_web(base: str, options: dict[str, Any]) -> RemoteSource:
+    """Return the source at a web address. CommandError where an option is malformed."""
     if not 1 <= options["connections"] <= 256:
         raise CommandError(f"--connections: {options['connections']} is not between 1 and 256")
     if not 0 < options["timeout"] <= 3600:
