@@ -31,11 +31,14 @@ class Outcome:
 
     gaps: Counter[DataKind] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
+    """the first ones: a whole dataset may be broken"""
+    problem_count: int = 0
 
     def note(self, neurons: Iterable[PackedNeuron]) -> None:
         for neuron in neurons:
             self.gaps.update(neuron.gaps)
-            self.problems += neuron.problems
+            self.problem_count += len(neuron.problems)
+            self.problems += neuron.problems[: NAMED_PROBLEMS - len(self.problems)]
 
 
 def run_import(
@@ -79,8 +82,8 @@ def _print_summary(out: OutputWrapper, counts: Counts, outcome: Outcome) -> None
         out.write(f"missing files (gaps): {outcome.gaps.total():,} ({gaps})")
     else:
         out.write("missing files (gaps): 0")
-    out.write(f"skipped files: {len(outcome.problems):,}")
-    for problem in outcome.problems[:NAMED_PROBLEMS]:
+    out.write(f"skipped files: {outcome.problem_count:,}")
+    for problem in outcome.problems:
         out.write(f"  {problem.path}: {problem.reason}")
-    if len(outcome.problems) > NAMED_PROBLEMS:
-        out.write(f"  ... and {len(outcome.problems) - NAMED_PROBLEMS:,} more")
+    if outcome.problem_count > len(outcome.problems):
+        out.write(f"  ... and {outcome.problem_count - len(outcome.problems):,} more")

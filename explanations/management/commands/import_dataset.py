@@ -64,7 +64,7 @@ class Command(BaseCommand):
         read = self.read_web if is_remote(options["source"]) else self.read_folder
         outcome = read(options, selection, about)
         if outcome.problems and not options["allow_errors"]:
-            raise CommandError(f"{len(outcome.problems):,} files were skipped; --allow-errors accepts that")
+            raise CommandError(f"{outcome.problem_count:,} files were skipped; --allow-errors accepts that")
 
     def read_folder(self, options: dict[str, Any], selection: Selection, about: About) -> Outcome:
         source = open_source(options["source"])

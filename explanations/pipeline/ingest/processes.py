@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.connection import wait
 
 from explanations.pipeline.ingest.ingester import Chunk, Ingester
 from explanations.pipeline.ingest.packed import PackedNeuron
@@ -21,13 +23,25 @@ _of_this_process: list[Ingester] = []
 
 def default_processes(neurons: int) -> int:
     """Return how many processes should decode so many neurons: one a core, where starting them is worth it."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") and neurons >= WORTH_PROCESSES else 1
+    if neurons < WORTH_PROCESSES:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start_process(source: Source, kinds: Sequence[DataKind]) -> None:
     # Ctrl-C reaches every process of the terminal; only the one that holds the database answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A parent that is killed closes nothing: without this, its processes would wait for work for ever.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _of_this_process.append(Ingester(source, kinds))
+
+
+def _end_with_parent() -> None:
+    """Wait until the process that started this one is gone, and end this one."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _ingest_in_process(chunk: Chunk) -> list[PackedNeuron]:
