@@ -141,7 +141,9 @@ class ExplanationOut(Schema):
     source: str = Field(description="published, model, human or baseline")
     explainer: str
     state: str = Field(description="current or retired")
-    score: Figure = Field(description="correlation by its newest simulation; null is undefined")
+    score: Figure = Field(
+        description="correlation by the simulator that ranks the neuron, else by the newest; null is undefined"
+    )
     simulator: str = Field(description="of that simulation")
 
 

@@ -129,7 +129,7 @@ class SubjectModel(models.Model):
 class Neuron(models.Model):
     """One neuron, with its headline explanation beside it so that a layer's page is one index scan.
 
-    The headline is the best-scored current explanation in words; the baseline only where there is no other.
+    The headline is the current explanation that `headlines` chooses.
     `store.refresh_headlines` keeps it, and the counts.
     """
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from django.db import transaction
 
+from explanations.headlines import choose_headline as choose_headline  # imports call it here
+from explanations.headlines import show_scores
 from explanations.models import ActivationSet, Excerpt, Explanation, Flag, Neuron, Simulation, Source
 from explanations.pipeline import packing
 from explanations.pipeline.packing import PackedRecord, PackedSequence
@@ -224,50 +226,37 @@ def save_explanation(
         simulator=simulation.simulator if simulation else "",
     )
     if simulation is not None:
-        excerpts = excerpt_rows(neuron.model_id, (s.tokens for s in simulation.sequences))
-        # By key, as imports insert them: whoever inserts the same ones at the same time waits, and no deadlock comes.
-        Excerpt.objects.bulk_create(sorted(excerpts, key=lambda row: row.key), ignore_conflicts=True)
-        real = {r.key: r.activations for r in read_packed_records(neuron)[0]}
-        keys = [excerpt.key for excerpt in excerpts]
-        row = build_simulation(simulation, explanation=explanation, real=real, keys=keys)
-        row.provenance = storable_json(provenance.as_json()) if provenance else None
-        row.save()
+        _insert_simulation(explanation, simulation, provenance)
     refresh_headlines([neuron.pk])
     return explanation
 
 
-class Rankable(Protocol):
-    """As much of an explanation as choosing a headline needs."""
+@transaction.atomic
+def save_simulation(
+    *, explanation: Explanation, simulation: SimulationRecord, provenance: Provenance | None = None
+) -> Simulation:
+    """Store one more simulation of a stored explanation, and bring its score and the headline up to date.
 
-    @property
-    def pk(self) -> int: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def score(self) -> float | None: ...
-    @property
-    def is_current(self) -> bool: ...
-
-
-R = TypeVar("R", bound=Rankable)
-
-
-def choose_headline(explanations: Iterable[R]) -> R | None:
-    """Return the best-scored current explanation in words, the earliest of equals; a baseline only if it stands alone.
-
-    A baseline is what an explanation has to beat, so it never takes the place of one.
+    The earlier ones stay. Which one's score is shown, `headlines` says.
     """
+    row = _insert_simulation(explanation, simulation, provenance)
+    refresh_headlines([explanation.neuron_id])
+    return row
 
-    def rank(explanation: R) -> tuple[bool, bool, float, int]:
-        score = explanation.score
-        return (
-            explanation.source == Source.BASELINE,
-            score is None,
-            -(score or 0.0),
-            explanation.pk,
-        )
 
-    return min((e for e in explanations if e.is_current), key=rank, default=None)
+def _insert_simulation(
+    explanation: Explanation, simulation: SimulationRecord, provenance: Provenance | None
+) -> Simulation:
+    neuron = explanation.neuron
+    excerpts = excerpt_rows(neuron.model_id, (s.tokens for s in simulation.sequences))
+    # By key, as imports insert them: whoever inserts the same ones at the same time waits, and no deadlock comes.
+    Excerpt.objects.bulk_create(sorted(excerpts, key=lambda row: row.key), ignore_conflicts=True)
+    real = {r.key: r.activations for r in read_packed_records(neuron)[0]}
+    keys = [excerpt.key for excerpt in excerpts]
+    row = build_simulation(simulation, explanation=explanation, real=real, keys=keys)
+    row.provenance = storable_json(provenance.as_json()) if provenance else None
+    row.save()
+    return row
 
 
 _HEADLINE_FIELDS = (
@@ -282,14 +271,13 @@ _HEADLINE_FIELDS = (
 
 @transaction.atomic
 def refresh_headlines(neuron_ids: Sequence[int]) -> None:
-    """Bring the headline and the counts of these neurons up to date. Four queries for any number.
+    """Bring the headline, the counts and the scores shown of these neurons up to date. Five queries for any number.
 
-    Where a headline or a number of explanations changed, the layer's statistics follow: four queries more a model.
+    One more where explanations show another score than before. Where a headline or a number of explanations changed,
+    the layer's statistics follow: four queries more a model.
     """
-    of_neuron: dict[int, list[Explanation]] = {pk: [] for pk in neuron_ids}
+    of_neuron = _read_explanations(neuron_ids)
     flags: dict[int, int] = dict.fromkeys(neuron_ids, 0)
-    for explanation in Explanation.objects.filter(neuron__in=neuron_ids):
-        of_neuron[explanation.neuron_id].append(explanation)
     undecided = Flag.objects.undecided().filter(explanation__neuron__in=neuron_ids)
     for neuron_id in undecided.values_list("explanation__neuron", flat=True):
         flags[neuron_id] += 1
@@ -305,6 +293,26 @@ def refresh_headlines(neuron_ids: Sequence[int]) -> None:
     Neuron.objects.bulk_update(neurons, _HEADLINE_FIELDS, batch_size=500)
     for model_id, layers in changed.items():
         refresh_statistics(model_id, layers)
+
+
+def _read_explanations(neuron_ids: Sequence[int]) -> dict[int, list[Explanation]]:
+    """Return all explanations of these neurons, with the score that each is to show: stored where it is another."""
+    of_neuron: dict[int, list[Explanation]] = {pk: [] for pk in neuron_ids}
+    for explanation in Explanation.objects.filter(neuron__in=neuron_ids).order_by("pk"):
+        of_neuron[explanation.neuron_id].append(explanation)
+    simulated: dict[int, dict[str, float | None]] = {}
+    newest: dict[int, str] = {}
+    rows = Simulation.objects.filter(explanation__neuron__in=neuron_ids).order_by("pk")
+    for explanation_id, simulator, score in rows.values_list("explanation", "simulator", "ev_correlation"):
+        simulated.setdefault(explanation_id, {})[simulator] = score
+        newest[explanation_id] = simulator
+    changed = []
+    for explanations in of_neuron.values():
+        before = [(e.simulator, e.score) for e in explanations]
+        show_scores(explanations, simulated, newest)
+        changed += [e for e, old in zip(explanations, before, strict=True) if (e.simulator, e.score) != old]
+    Explanation.objects.bulk_update(changed, ["simulator", "score"], batch_size=500)
+    return of_neuron
 
 
 def _counted_facts(neuron: Neuron) -> tuple[int, str, float | None]:

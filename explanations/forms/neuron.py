@@ -27,6 +27,9 @@ class NeuronPageForm(forms.Form):
     explanation = forms.IntegerField(
         min_value=1, required=False, error_messages={"invalid": "An explanation is named by its number."}
     )
+    simulation = forms.IntegerField(
+        min_value=1, required=False, error_messages={"invalid": "A simulation is named by its number."}
+    )
     excerpts = forms.RegexField(
         r"^(top|random|bottom|other|q\d{1,2})\Z",
         required=False,
@@ -51,6 +54,7 @@ class PageState:
 
     view: str = "side"
     explanation: int | None = None
+    simulation: int | None = None
     excerpts: str = ""
     shown: int = FIRST_SHOWN
     values: str = ""
@@ -64,7 +68,7 @@ class PageState:
     def query(self, **changes: Any) -> str:
         """Return the query string of this state with changes, "?" in front; empty where all is default."""
         state, default = replace(self, **changes), PageState()
-        names = ("view", "explanation", "excerpts", "shown", "values")
+        names = ("view", "explanation", "simulation", "excerpts", "shown", "values")
         pairs = {name: getattr(state, name) for name in names if getattr(state, name) != getattr(default, name)}
         return f"?{urlencode(pairs)}" if pairs else ""
 

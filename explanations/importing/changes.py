@@ -89,7 +89,7 @@ class Changes:
             if old is None:
                 self._new.add(stored.pk, position, item)
                 self._headlines.add(stored.pk)
-            elif self._compare_explanation(item, old, self._origin(position, old)):
+            elif self._compare_explanation(stored.pk, item, old, self._origin(position, old)):
                 self._headlines.add(stored.pk)
         gone = [e for position, e in stored.explanations.items() if position not in present]
         for old in gone:
@@ -106,12 +106,15 @@ class Changes:
         simulator, method = old.simulations[0][1][:2] if old.simulations else ("", "")
         return Origin(source, explainer, simulator, method)
 
-    def _compare_explanation(self, given: PackedExplanation, old: StoredExplanation, origin: Origin) -> bool:
+    def _compare_explanation(
+        self, neuron_id: int, given: PackedExplanation, old: StoredExplanation, origin: Origin
+    ) -> bool:
         values = explanation_values(given, origin)
         score, simulator = old.score, old.simulator
         if given.simulation is not None:
-            self._compare_simulation(given.simulation, old, origin)
-            # An explanation shows its newest simulation's score; a newer one was made on this site.
+            if self._compare_simulation(given.simulation, old, origin):
+                self._headlines.add(neuron_id)
+            # Where others were made on this site, refreshing the headline chooses whose score is shown.
             if len(old.simulations) <= 1:
                 score, simulator = given.simulation.scores.ev_correlation, origin.simulator
         changed = (values, score, simulator) != (old.values, old.score, old.simulator)
@@ -121,16 +124,18 @@ class Changes:
         self._count("explanations", changed)
         return changed
 
-    def _compare_simulation(self, given: PackedSimulation, old: StoredExplanation, origin: Origin) -> None:
+    def _compare_simulation(self, given: PackedSimulation, old: StoredExplanation, origin: Origin) -> bool:
+        """Note what of the imported simulation differs; return whether anything does."""
         if not old.simulations:
             self._new.add_simulation(old.pk, given, origin)
-            return
+            return True
         pk, stored_values = old.simulations[0]
         self._confirmed.add(pk)
         values = simulation_values(given, origin)
         if values != stored_values:
             self._simulations.append(Simulation(pk=pk, **dict(zip(SIMULATION_FIELDS, values, strict=True))))
         self._count("simulations", values != stored_values)
+        return values != stored_values
 
     def write(self) -> None:
         """Write the differences."""

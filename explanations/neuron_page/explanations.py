@@ -1,4 +1,4 @@
-"""A neuron's explanations as the page lists them, with their newest simulations, flags and differences."""
+"""A neuron's explanations as the page lists them, with their simulations, flags and differences."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ class ListedExplanation:
     """One explanation in the list."""
 
     row: Explanation
-    newest: Simulation | None
-    """its newest simulation"""
-    earlier: Sequence[Simulation]
+    scored: Simulation | None
+    """the simulation whose score is shown; None where there is none"""
+    others: Sequence[Simulation]
+    """the other ones, newest first"""
     flags: Sequence[Flag]
     """those that wait for a decision"""
     parent: Explanation | None
@@ -33,7 +34,7 @@ _find_simulations = Prepared(lambda neuron: Simulation.objects.filter(explanatio
 
 
 def list_explanations(neuron: Neuron) -> list[ListedExplanation]:
-    """Return all of a neuron's explanations: headline, current by score, retired. Two queries, and one for flags."""
+    """Return all of a neuron's explanations: headline, current, retired. Two queries, and one for flags."""
     rows = {e.pk: e for e in _find_explanations(neuron.pk)}
     if not rows:
         return []
@@ -46,11 +47,12 @@ def list_explanations(neuron: Neuron) -> list[ListedExplanation]:
     for flag in undecided if neuron.open_flag_count else ():
         flags[flag.explanation_id].append(flag)
     headline = rows.get(neuron.headline_id or 0)
+    scored = {pk: _scored(row, simulations[pk]) for pk, row in rows.items()}
     listed = [
         ListedExplanation(
             row=row,
-            newest=next(iter(simulations[pk]), None),
-            earlier=simulations[pk][1:],
+            scored=scored[pk],
+            others=[simulation for simulation in simulations[pk] if simulation is not scored[pk]],
             flags=flags[pk],
             parent=rows.get(row.parent_id or 0),
             difference=difference(row, headline),
@@ -59,12 +61,23 @@ def list_explanations(neuron: Neuron) -> list[ListedExplanation]:
         )
         for pk, row in rows.items()
     ]
-    return sorted(listed, key=_place)
+    by = headline.simulator if headline else ""
+    return sorted(listed, key=lambda item: _place(item, by))
 
 
-def _place(listed: ListedExplanation) -> tuple[bool, bool, bool, float, int]:
-    score = listed.row.score
-    return (not listed.is_headline, not listed.row.is_current, score is None, -(score or 0.0), listed.row.pk)
+def _scored(row: Explanation, simulations: Sequence[Simulation]) -> Simulation | None:
+    """Return the simulation that gave the score which `headlines` chose: the newest one by its simulator."""
+    by_simulator = (simulation for simulation in simulations if simulation.simulator == row.simulator)
+    return next(by_simulator, next(iter(simulations), None))
+
+
+def _place(listed: ListedExplanation, headlines_simulator: str) -> tuple[bool, bool, bool, str, bool, float, int]:
+    """Return the place in the list: by score, but among those of one simulator alone, the headline's first."""
+    row = listed.row
+    by_other = row.simulator != headlines_simulator
+    score = row.score
+    order = (by_other, row.simulator, score is None, -(score or 0.0), row.pk)
+    return (not listed.is_headline, not row.is_current, *order)
 
 
 def difference(explanation: Explanation, headline: Explanation | None) -> float | None:
@@ -97,4 +110,16 @@ def choose_shown(listed: Sequence[ListedExplanation], state: PageState) -> tuple
         problem = "The explanation that was asked for is not one of this neuron."
         state = state.with_problem(problem, explanation=None)
     headline = next((e for e in listed if e.is_headline), None)
-    return headline or next((e for e in listed if e.newest), None), state
+    return headline or next((e for e in listed if e.scored), None), state
+
+
+def choose_simulation(shown: ListedExplanation | None, state: PageState) -> tuple[Simulation | None, PageState]:
+    """Return the simulation of the shown explanation that the state asks for, else the one that scores it."""
+    if shown is None or state.simulation is None:
+        return (shown.scored if shown else None), state
+    every = (shown.scored, *shown.others)
+    asked = next((simulation for simulation in every if simulation and simulation.pk == state.simulation), None)
+    if asked is None:
+        problem = "The simulation that was asked for is not one of this explanation."
+        return shown.scored, state.with_problem(problem, simulation=None)
+    return asked, state

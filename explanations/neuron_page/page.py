@@ -7,15 +7,19 @@ from dataclasses import dataclass
 
 from explanations import store
 from explanations.forms.neuron import PageState
-from explanations.models import Job, Neuron, Simulation, SubjectModel
+from explanations.models import Job, Neuron, SubjectModel
 from explanations.neuron_page import comparison, excerpts
 from explanations.neuron_page.comparison import Comparison
 from explanations.neuron_page.excerpts import ExcerptsSection
-from explanations.neuron_page.explanations import ListedExplanation, choose_shown, list_explanations
+from explanations.neuron_page.explanations import (
+    ListedExplanation,
+    choose_shown,
+    choose_simulation,
+    list_explanations,
+)
 from explanations.neuron_page.histogram import Histogram, histogram_of
 from explanations.neuron_page.related import RelatedSection, build_related
 from explanations.neuron_page.verdict import meaning_of
-from explanations.pipeline.packing import PackedSequence
 from explanations.pipeline.records import NeuronId
 from explanations.prepared import Prepared
 from explanations.querysets import NeuronQuerySet
@@ -91,7 +95,8 @@ def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
     group, state = excerpts.choose_group(groups, state)
     listed = list_explanations(neuron)
     shown, state = choose_shown(listed, state)
-    row, sequences = _read_shown(shown)
+    row, state = choose_simulation(shown, state)
+    sequences = comparison.read_sequences(row)
     tokens = store.read_tokens(neuron.model_id, {s.key for s in sequences} | excerpts.shown_keys(group, state))
     compared = comparison.build_comparison(row, sequences, recorded, tokens, state) if row else None
     headline = next((e for e in listed if e.is_headline), None)
@@ -101,7 +106,7 @@ def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
         shown=shown,
         comparison=compared,
         headline=headline,
-        meaning=_meaning(headline, shown, compared),
+        meaning=_meaning(headline, compared),
         excerpts=excerpts.build_section(neuron, groups, group, state, tokens),
         moments=_moments(neuron),
         record_count=len(recorded.records),
@@ -116,7 +121,8 @@ def build_simulation_part(neuron: Neuron, state: PageState) -> SimulationPart:
     recorded = excerpts.read_recorded(neuron)
     listed = list_explanations(neuron)
     shown, state = choose_shown(listed, state)
-    row, sequences = _read_shown(shown)
+    row, state = choose_simulation(shown, state)
+    sequences = comparison.read_sequences(row)
     tokens = store.read_tokens(neuron.model_id, {s.key for s in sequences})
     compared = comparison.build_comparison(row, sequences, recorded, tokens, state) if row else None
     return SimulationPart(state, listed, shown, compared)
@@ -130,12 +136,6 @@ def build_excerpts_part(neuron: Neuron, state: PageState) -> ExcerptsPart:
     return ExcerptsPart(state, excerpts.build_section(neuron, groups, group, state, tokens))
 
 
-def _read_shown(shown: ListedExplanation | None) -> tuple[Simulation | None, list[PackedSequence]]:
-    """Return the newest simulation of the explanation that is shown, with its excerpts."""
-    row = shown.newest if shown else None
-    return row, comparison.read_sequences(row)
-
-
 def _moments(neuron: Neuron) -> list[tuple[str, float | None]]:
     return [
         ("Maximum", neuron.max_activation),
@@ -146,14 +146,14 @@ def _moments(neuron: Neuron) -> list[tuple[str, float | None]]:
     ]
 
 
-def _meaning(headline: ListedExplanation | None, shown: ListedExplanation | None, compared: Comparison | None) -> str:
+def _meaning(headline: ListedExplanation | None, compared: Comparison | None) -> str:
     """Return what the headline's score means; why it is undefined is known where its simulation is the one shown."""
     if headline is None:
         return ""
-    if headline.newest is None:
+    if headline.scored is None:
         return "It has not been simulated, so nothing is known of how well it predicts the neuron."
     if headline.row.score is not None:
         return meaning_of(headline.row.score)
-    if headline is shown and compared is not None:
+    if compared is not None and compared.row is headline.scored:
         return compared.meaning
     return "The score is undefined: its simulation shows why."

@@ -164,7 +164,7 @@ def job(request: HtmxHttpRequest, pk: int) -> HttpResponse:
         "neuron": row.neuron,
         "neuron_url": row.neuron.get_absolute_url(),
         "may_cancel": not row.is_finished and may_cancel(request.user, row),
-        "comparison": _compare(row.parent, getattr(row, "explanation", None)),
+        "comparison": _compare(row, getattr(row, "explanation", None)),
     }
     return render_page(request, "job", context)
 
@@ -175,13 +175,31 @@ def may_cancel(person: User | AnonymousUser, job: Job) -> bool:
 
 
 @dataclass(frozen=True)
+class Column:
+    """An explanation on a job's page, and the simulation that it is compared by."""
+
+    explanation: Explanation
+    simulation: Simulation | None
+
+    @property
+    def score(self) -> float | None:
+        return self.simulation.ev_correlation if self.simulation else self.explanation.score
+
+    @property
+    def simulator(self) -> str:
+        return self.simulation.simulator if self.simulation else self.explanation.simulator
+
+
+@dataclass(frozen=True)
 class Compared:
     """A job's explanation beside the one that it was to better."""
 
-    columns: list[tuple[Explanation, Simulation | None]]
-    """the earlier one, if there is one, and the new one, each with its newest simulation"""
-    old: Explanation | None
-    new: Explanation
+    old: Column | None
+    new: Column
+
+    @property
+    def columns(self) -> list[Column]:
+        return [column for column in (self.old, self.new) if column is not None]
 
     @property
     def difference(self) -> float | None:
@@ -196,14 +214,23 @@ class Compared:
         return self.old is not None and bool(self.new.simulator) and self.old.simulator == self.new.simulator
 
 
-def _compare(old: Explanation | None, new: Explanation | None) -> Compared | None:
-    """Return what the job's page shows of its result; None where it has none. One query."""
+def _compare(job: Job, new: Explanation | None) -> Compared | None:
+    """Return what the job's page shows of its result; None where it has none. One query.
+
+    Both are compared by the job's simulator where it has simulated them, else by what scores them.
+    """
     if new is None:
         return None
-    pair = [explanation for explanation in (old, new) if explanation is not None]
-    simulations = Simulation.objects.filter(explanation__in=pair).defer("data").order_by("id")
-    newest = {simulation.explanation_id: simulation for simulation in simulations}
-    return Compared([(e, newest.get(e.pk)) for e in pair], old, new)
+    pair = [explanation for explanation in (job.parent, new) if explanation is not None]
+    found: dict[tuple[int, str], Simulation] = {}
+    for simulation in Simulation.objects.filter(explanation__in=pair).defer("data").order_by("id"):
+        found[simulation.explanation_id, simulation.simulator] = simulation
+
+    def column(explanation: Explanation) -> Column:
+        own = found.get((explanation.pk, explanation.simulator))
+        return Column(explanation, found.get((explanation.pk, job.simulator), own))
+
+    return Compared(column(job.parent) if job.parent else None, column(new))
 
 
 @sign_in_first

@@ -427,7 +427,7 @@ def test_what_was_made_on_this_site_survives(folder: Path) -> None:
     assert record is not None
     own = store.save_explanation(
         neuron=row,
-        scored=ScoredExplanation("made here", make_simulation(record, 0.9, "toy")),
+        scored=ScoredExplanation("made here", make_simulation(record, 0.9, row.headline_simulator)),
         source=Source.MODEL,
     )
     imported = row.explanations.get(dataset_position=0)

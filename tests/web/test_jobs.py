@@ -339,7 +339,7 @@ def test_a_done_job_shows_before_and_after_and_that_the_scores_do_not_compare(cl
 def test_scores_by_the_same_simulator_compare(client: Client, world: World) -> None:
     job = ask(world, parent=world.baseline)
     new = finish(job)
-    Explanation.objects.filter(pk=world.baseline.pk).update(simulator=TOKEN_LOOKUP, score=new.score)
+    world.baseline.simulations.update(simulator=TOKEN_LOOKUP, ev_correlation=new.score)
     seen = text_of(get(client, job.get_absolute_url()))
     assert "Difference in score: 0.00. Both were scored by the same simulator." in seen
     assert "different simulators" not in seen

@@ -439,4 +439,4 @@ def test_a_layer_and_a_neuron_say_that_scores_of_different_simulators_do_not_com
     scored = Neuron.objects.get(layer=0, index=1)
     add_explanation(scored, "Paris and other cities", 0.3)
     assert "scores are by different simulators, and those do not compare" in get(client, layer)
-    assert "whichever simulator gave it" in get(client, "/tiny/layers/0/neurons/0/")
+    assert "ranked by the simulator that scored most of these" in get(client, "/tiny/layers/0/neurons/0/")

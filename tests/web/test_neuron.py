@@ -25,7 +25,7 @@ from explanations.pipeline.records import (
     WeightTokens,
 )
 from explanations.review import file_flag
-from tests.world import HOSTILE, World, add_explanation
+from tests.world import HOSTILE, World, add_explanation, make_simulation
 
 URL = "/tiny/layers/0/neurons/0/"
 HTMX = {"HX-Request": "true", "HX-Current-URL": f"http://testserver{URL}"}
@@ -160,8 +160,30 @@ def test_history_restores_get_the_whole_page(client: Client, world: World) -> No
 def test_another_explanation_can_be_shown(client: Client, world: World) -> None:
     part = words(section(read(client, URL + f"?explanation={world.baseline.pk}"), "simulation"))
 
-    assert "For the explanation tokens such as ' Tuesday', ' cat' 0.70" in part
-    assert "back to the headline" in part
+    assert "For the explanation tokens such as ' Tuesday', ' cat' , by " in part
+    assert " 0.70 back to the headline" in part
+
+
+def test_every_simulation_of_an_explanation_can_be_opened(client: Client, world: World) -> None:
+    record = store.read_neuron_record(world.neuron)
+    assert record is not None
+    earlier = world.explanation.simulations.get()
+    again = store.save_simulation(explanation=world.explanation, simulation=make_simulation(record, 0.25, "another"))
+    page = read(client, URL)
+    assert "0.25 by another" in words(section(page, "explanations"))
+    assert f"?explanation={world.explanation.pk}&amp;simulation={again.pk}#simulation" in page
+    part = words(section(read(client, f"{URL}?explanation={world.explanation.pk}&simulation={again.pk}"), "simulation"))
+    assert ", by another, " in part
+    assert " 0.25 back to the headline" in part
+    # Without an explanation it is the headline's.
+    assert ", by another, " in words(section(read(client, f"{URL}?simulation={again.pk}"), "simulation"))
+    assert f"What {earlier.simulator} expects" in words(section(read(client, URL), "simulation"))
+
+
+def test_a_simulation_of_another_explanation_is_not_shown(client: Client, world: World) -> None:
+    other = world.baseline.simulations.get()
+    page = words(read(client, f"{URL}?explanation={world.explanation.pk}&simulation={other.pk}"))
+    assert "The simulation that was asked for is not one of this explanation." in page
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from explanations import store
-from explanations.models import ActivationSet, Excerpt, Explanation, Flag, Neuron, Source
+from explanations.models import ActivationSet, Excerpt, Explanation, Flag, Neuron, Simulation, Source
 from explanations.pipeline import packing
-from explanations.pipeline.records import Kind, NeuronId, ScoredExplanation
+from explanations.pipeline.records import NORMALISED_SCALE, Kind, NeuronId, ScoredExplanation, Scores
+from explanations.pipeline.records import Simulation as SimulationRecord
 from tests.world import World, add_neuron, make_record, make_simulation
 
 
@@ -66,12 +67,12 @@ def test_reading_a_record_costs_two_queries(world: World, django_assert_num_quer
 def test_a_saved_explanation_has_its_score_and_simulation(world: World) -> None:
     record = store.read_neuron_record(world.neuron)
     assert record is not None
-    given = make_simulation(record, 0.8, "toy")
+    given = make_simulation(record, 0.8, "toy-simulator")
     row = store.save_explanation(
         neuron=world.neuron, scored=ScoredExplanation("new", given, explainer="me"), source=Source.HUMAN
     )
     simulation = row.simulations.get()
-    assert (row.score, row.simulator, row.explainer, simulation.excerpt_count) == (0.8, "toy", "me", 10)
+    assert (row.score, row.simulator, row.explainer, simulation.excerpt_count) == (0.8, "toy-simulator", "me", 10)
     world.neuron.refresh_from_db()
     assert world.neuron.headline == row
     sequences = packing.unpack_sequences(simulation.data)
@@ -116,6 +117,69 @@ def test_the_headline(explanations: list[tuple[str, float | None]], chosen: int 
     rows = [Explanation(pk=pk, source=source, score=score) for pk, (source, score) in enumerate(explanations)]
     headline = store.choose_headline(rows)
     assert (None if headline is None else headline.pk) == chosen
+
+
+@pytest.mark.parametrize(
+    ("explanations", "chosen"),
+    [
+        # The simulator that scored the most ranks; a higher score of another stays behind.
+        ([("a", 0.9), ("b", 0.2), ("b", 0.3)], 2),
+        # Of equals, the one that scored the earliest.
+        ([("a", 0.1), ("b", 0.9)], 0),
+        ([("b", 0.1), ("a", 0.9), ("a", 0.8), ("b", 0.4)], 3),
+        # An undefined score counts for nobody.
+        ([("a", None), ("a", None), ("b", -0.5)], 2),
+        ([("a", None), ("b", None)], 0),
+        ([("", 0.1), ("", 0.4), ("a", 0.9)], 1),
+    ],
+)
+def test_scores_of_different_simulators_are_not_ranked_together(
+    explanations: list[tuple[str, float | None]], chosen: int
+) -> None:
+    rows = [
+        Explanation(pk=pk, source="model", simulator=simulator, score=score)
+        for pk, (simulator, score) in enumerate(explanations)
+    ]
+    for order in (rows, rows[::-1]):
+        headline = store.choose_headline(order)
+        assert headline is not None
+        assert headline.pk == chosen
+
+
+def simulate(world: World, explanation: Explanation, simulator: str, score: float | None) -> Simulation:
+    """Store one more simulation of an explanation, of no excerpts."""
+    record = SimulationRecord((), Scores(score, None, None), simulator, "toy", NORMALISED_SCALE)
+    return store.save_simulation(explanation=explanation, simulation=record)
+
+
+def test_a_further_simulation_leaves_the_ranking_as_it_is(world: World) -> None:
+    own = world.explanation.simulator
+    simulate(world, world.explanation, "another", 0.99)
+    world.explanation.refresh_from_db()
+    world.neuron.refresh_from_db()
+    assert (world.explanation.simulator, world.explanation.score) == (own, 0.4)
+    assert (world.neuron.headline_simulator, world.neuron.headline_score) == (own, 0.4)
+
+
+def test_the_simulator_that_scored_most_explanations_ranks_them(world: World) -> None:
+    other = Explanation.objects.create(neuron=world.neuron, text="mats", source="model")
+    simulate(world, other, "another", 0.2)
+    simulate(world, world.explanation, "another", 0.1)
+    simulate(world, world.explanation, "another", 0.15)
+    world.explanation.refresh_from_db()
+    world.neuron.refresh_from_db()
+    # Its newest score by that simulator, although the imported one is higher.
+    assert (world.explanation.simulator, world.explanation.score) == ("another", 0.15)
+    assert (world.neuron.headline, world.neuron.headline_score) == (other, 0.2)
+
+
+def test_an_undefined_score_of_the_ranking_simulator_is_shown_as_that(world: World) -> None:
+    other = Explanation.objects.create(neuron=world.neuron, text="mats", source="model")
+    third = Explanation.objects.create(neuron=world.neuron, text="hats", source="model")
+    for explanation, score in ((other, 0.2), (third, 0.1), (world.explanation, None)):
+        simulate(world, explanation, "another", score)
+    world.explanation.refresh_from_db()
+    assert (world.explanation.simulator, world.explanation.score) == ("another", None)
 
 
 def test_a_retired_explanation_is_no_headline() -> None:
