@@ -37,7 +37,7 @@ def commands(client: Client, address: str, status: int = 200) -> list[str]:
     response = client.get(address)
     assert response.status_code == status
     page = response.content.decode()
-    found = re.findall(r'<code class="command">(.*?)</code>|<pre class="command"><code>(.*?)</code>', page)
+    found = re.findall(r'<code class="copyable">(.*?)</code>|<pre class="command"><code>(.*?)</code>', page)
     return [html.unescape(one or other) for one, other in found]
 
 
