@@ -46,7 +46,9 @@ def main(arguments: Sequence[str]) -> int:
         return measure_here(options, measurements)
     began = time.monotonic()
     machine = describe_machine()
-    results = [result for group in GROUPS for result in measure(group, options, measurements)]
+    groups = [group for group in GROUPS if any(_belongs(m, group) for m in measurements)]
+    unbuilt = build_data([group for group in groups if group and not databases.why_no(group)], options)
+    results = [result for group in groups for result in measure(group, options, measurements, unbuilt)]
     report.print_table(report.rows(measurements, results))
     minutes = (time.monotonic() - began) / 60
     print(f"{len(results)} measurements in {minutes:.1f} minutes; data in {databases.data_folder()}")
@@ -76,13 +78,25 @@ def find_measurements(only: str = "") -> list[Measurement]:
     return [m for m in protocol.FOUND if only in m.name or only == m.module]
 
 
-def measure(group: str, options: argparse.Namespace, measurements: Sequence[Measurement]) -> list[Result]:
+def build_data(groups: Sequence[str], options: argparse.Namespace) -> list[str]:
+    """Fill these databases, as far as they are not filled, all at once; return those where that failed."""
+    layers, neurons = databases.QUICK if options.quick else databases.FULL
+    flags = 100 if options.quick else full_size.FLAGS
+    shape = [f"--layers={layers}", f"--neurons={neurons}", f"--flags={flags}"]
+    command = [sys.executable, "-m", "tests.benchmarks.full_size", *shape]
+    builders = {group: subprocess.Popen(command, cwd=ROOT, env=_environment(group, options)) for group in groups}
+    return [group for group, builder in builders.items() if builder.wait()]
+
+
+def measure(
+    group: str, options: argparse.Namespace, measurements: Sequence[Measurement], unbuilt: Sequence[str]
+) -> list[Result]:
     """Return what a process of its own measures on a database, or without one."""
     wanted = [m for m in measurements if _belongs(m, group)]
-    if not wanted:
-        return []
     if reason := databases.why_no(group):
         return [Result(m.name, group, skipped=reason) for m in wanted]
+    if group in unbuilt:
+        return [Result(m.name, group, failed="its data could not be built") for m in wanted]
     print(f"\nMeasuring on {group or 'no database'}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "results.jsonl"
@@ -100,16 +114,8 @@ def _belongs(measurement: Measurement, group: str) -> bool:
 
 
 def _command(group: str, options: argparse.Namespace, path: Path) -> list[str]:
-    flags = ["--quick"] if options.quick else []
-    return [
-        sys.executable,
-        "-m",
-        "tests.benchmarks",
-        *flags,
-        f"--only={options.only}",
-        f"--database={group}",
-        f"--results={path}",
-    ]
+    flags = [f"--only={options.only}", f"--database={group}", f"--results={path}"]
+    return [sys.executable, "-m", "tests.benchmarks", *flags, *(["--quick"] if options.quick else [])]
 
 
 def _environment(group: str, options: argparse.Namespace) -> dict[str, str]:
@@ -131,8 +137,6 @@ def measure_here(options: argparse.Namespace, measurements: Sequence[Measurement
     layers, neurons = databases.QUICK if options.quick else databases.FULL
     bench = Bench(options.quick, options.database, layers, neurons, Path(settings.DATA_DIR))
     collect_changed_static_files()
-    if options.database:
-        full_size.build(layers=layers, neurons=neurons, flags=100 if options.quick else full_size.FLAGS)
     with options.results.open("wb") as file:
         for measurement in measurements:
             if _belongs(measurement, options.database):

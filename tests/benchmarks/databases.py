@@ -51,7 +51,7 @@ def prepare(database: str, folder: Path, *, is_quick: bool) -> str:
     # A checkout has its own: another's may be of another version.
     name = f"neuronviewer_bench_{layers}x{neurons}_{hashlib.sha256(bytes(folder)).hexdigest()[:6]}"
     with _connect() as server:
-        if not server.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone():
+        if not server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             server.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
     return named(name)
 

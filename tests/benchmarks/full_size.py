@@ -62,7 +62,8 @@ def build_neurons(slug: str, layers: int, neurons: int, excerpts: int) -> None:
         for batch in maker.make_layer(number, BATCH):
             importer.store(batch)
         done, seconds = (number + 1) * neurons, time.monotonic() - began
-        print(f"{done:,} of {layers * neurons:,} neurons, {seconds:.0f} s", file=sys.stderr, flush=True)
+        progress = f"{done:,} of {layers * neurons:,} neurons, {seconds:.0f} s"
+        print(f"{connection.display_name}: {progress}", file=sys.stderr, flush=True)
     importer.finish()
 
 
