@@ -53,7 +53,7 @@ class JobExists(Exception):  # noqa: N818  it is an answer more than an error
     """The same re-explanation was asked for before and is not finished; `job` is that one."""
 
     def __init__(self, job: Job) -> None:
-        super().__init__(f"Job {job.pk} already re-explains this neuron in the same way.")
+        super().__init__(f"Job {job.pk} already does the same to this neuron.")
         self.job = job
 
 
@@ -105,12 +105,40 @@ def request_scoring(*, neuron: Neuron, text: str, requested_by: User, simulator:
     return _queue_once(wanted, None, simulating)
 
 
+def request_rescoring(
+    *, explanation: Explanation, requested_by: User | None, simulator: str, within: Decimal | None = None
+) -> Job:
+    """Queue one more simulation of an explanation that is there. Raises what `request_job` does."""
+    simulating = planned_simulators().get(simulator)
+    if simulating is None or simulator in DEAF:
+        raise ValueError(f"no simulator {simulator!r} that reads explanations here")
+    neuron = explanation.neuron
+    wanted = Job(neuron=neuron, parent=explanation, requested_by=requested_by, simulator=simulator)
+    # Each explanation by itself: two of a neuron may be scored at once.
+    wanted.explainer = rescoring_of(explanation.pk)
+    wanted.options = {"rescores": explanation.pk}
+    if requested_by is None:
+        wanted.options["by"] = COMMAND
+    return _queue_once(wanted, None, simulating, within)
+
+
+def rescoring_of(explanation_id: int) -> str:
+    """Return what stands as the explainer of jobs that score an explanation once more."""
+    return f"explanation {explanation_id}"
+
+
 def _estimate(job: Job, explainer: Explainer | None, simulator: Simulator) -> Estimate:
     """Return what a job is expected to take. Two queries; none where no language model is asked. PipelineError."""
     if is_free(explainer) and is_free(simulator):
         return Estimate()
     record = check_record(job.neuron, store.read_neuron_record(job.neuron))
-    return estimate_job(record, explainer, simulator, read_plan(job.options), job.text)
+    return estimate_job(
+        record,
+        explainer,
+        simulator,
+        read_plan(job.options),
+        job.parent.text if job.rescores and job.parent else job.text,
+    )
 
 
 def _queue_once(wanted: Job, explainer: Explainer | None, simulator: Simulator, within: Decimal | None = None) -> Job:

@@ -25,6 +25,10 @@ MAX_ATTEMPTS = 3
 """Workers that may die of a job before it is given up."""
 
 
+GONE = "The explanation that was to be scored again has been deleted."
+REWORDED = "The explanation was changed by an import while it was scored. Ask again."
+
+
 class LeaseLost(Exception):  # noqa: N818  it is what happened, not a mistake
     """The job is no longer this worker's: it was cancelled, or the lease lapsed and another took it."""
 
@@ -76,13 +80,17 @@ def renew(job_id: int, owner: str, spent: Usage = NO_USAGE, **progress: Any) -> 
         return Renewal(Job.objects.values_list("cancel_requested", flat=True).get(pk=job_id))
 
 
-def finish(job: Job, owner: str, result: Result, source: Source, spent: Usage = NO_USAGE) -> Explanation:
+def finish(job: Job, owner: str, result: Result, source: Source, spent: Usage = NO_USAGE) -> Explanation | None:
     """Store the result and mark the job done, both or neither. LeaseLost where it is not `owner`'s any more.
+
+    None, and the job failed, where the explanation that it was to score again is not what it was.
 
     `spent` is what was spent since the last renewal, here and below.
     """
     with transaction.atomic():
         parent = _lock_around(job)
+        if job.rescores:
+            return _finish_rescoring(job, owner, parent, result, spent)
         _end(job.pk, owner, spent, Job.State.DONE)
         author = job.requested_by if source == Source.HUMAN else None
         return store.save_explanation(
@@ -94,6 +102,19 @@ def finish(job: Job, owner: str, result: Result, source: Source, spent: Usage = 
             job=job,
             provenance=result.provenance,
         )
+
+
+def _finish_rescoring(
+    job: Job, owner: str, explanation: Explanation | None, result: Result, spent: Usage
+) -> Explanation | None:
+    simulation = result.scored.simulation
+    assert simulation is not None
+    if explanation is None or job.parent is None or explanation.text != job.parent.text:
+        _end(job.pk, owner, spent, Job.State.FAILED, error=GONE if explanation is None else REWORDED)
+        return None
+    _end(job.pk, owner, spent, Job.State.DONE)
+    store.save_simulation(explanation=explanation, simulation=simulation, provenance=result.provenance)
+    return explanation
 
 
 def fail(job_id: int, owner: str, reason: str, spent: Usage = NO_USAGE) -> None:

@@ -528,6 +528,11 @@ class Job(models.Model):
     def is_finished(self) -> bool:
         return self.state not in self.UNFINISHED
 
+    @property
+    def rescores(self) -> bool:
+        """Return whether it scores `parent` once more, by another simulator, rather than explaining anything."""
+        return bool(self.options.get("rescores"))
+
 
 class SpendingDay(models.Model):
     """What language models cost on a day, in all (without a person) or for one person. In millionths of a dollar.

@@ -100,17 +100,28 @@ def compute(job: Job, reporter: Reporter) -> Result:
     record = store.read_neuron_record(job.neuron) or NeuronRecord(job.neuron.neuron_id, top=(), random=())
     try:
         simulator = open_simulator(job.simulator, reporter.meter)
-        explainer = None if job.text else open_explainer(job.explainer, reporter.meter)
+        explainer = None if text_to_score(job) else open_explainer(job.explainer, reporter.meter)
     except LanguageModelError as error:
         raise PipelineError(str(error)) from error
     if simulator is None:
         raise PipelineError(f"The worker does not have the simulator “{job.simulator}”.")
-    if job.text:
-        return simulate_and_score(record, job.text, simulator, progress=reporter.tell)
+    if text := text_to_score(job):
+        return simulate_and_score(record, text, simulator, progress=reporter.tell)
     if explainer is None:
         raise PipelineError(f"The worker does not have the explainer “{job.explainer}”.")
     plan = read_plan(job.options)
     return explain_simulate_score(record, explainer, simulator, plan=plan, progress=reporter.tell)
+
+
+def text_to_score(job: Job) -> str:
+    """Return the explanation that the job is to score; empty where it is to write one. PipelineError if it is gone."""
+    if not job.rescores:
+        return job.text
+    if job.parent is None:
+        raise PipelineError(leases.GONE)
+    if not job.parent.text.strip():
+        raise PipelineError("The explanation has no words to simulate from.")
+    return job.parent.text
 
 
 def source_of(job: Job) -> Source:

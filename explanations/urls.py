@@ -26,6 +26,7 @@ urlpatterns = [
     path("random/", overview.random_neuron, name="random"),
     path("search/", search.search, name="search"),
     path("explanations/<int:pk>/flag/", review.flag, name="flag"),
+    path("explanations/<int:pk>/score/", jobs.rescore, name="rescore"),
     path("explanations/<int:pk>/provenance.json", jobs.provenance, name="provenance"),
     path("review/", review.review, name="review"),
     path("review/<int:pk>/", review.flag_history, name="flag_history"),

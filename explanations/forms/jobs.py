@@ -25,7 +25,7 @@ from explanations.methods import (
     planned_simulators,
     read_plan,
 )
-from explanations.models import Explanation, Job, Neuron
+from explanations.models import Explanation, Job, Neuron, Source
 from explanations.pipeline.explainer import Explainer
 from explanations.pipeline.records import NeuronRecord
 from explanations.pipeline.run import PipelineError
@@ -217,6 +217,17 @@ class WrittenForm(forms.Form):
         return cleaned
 
 
+class RescoreForm(forms.Form):
+    """What is to score an explanation that is there."""
+
+    simulator = _method_field("Simulator")
+
+    def __init__(self, data: Mapping[str, Any] | None, *, asked: Mapping[str, Any]) -> None:
+        self.simulators = {name: method for name, method in planned_simulators().items() if name not in DEAF}
+        super().__init__(data, initial={"simulator": _known(asked.get("simulator"), self.simulators)})
+        _offer(self.fields["simulator"], self.simulators)
+
+
 @dataclass(frozen=True, slots=True)
 class OfferedMethod:
     """An explainer or a simulator as a form offers it."""
@@ -233,7 +244,7 @@ def offer_explainers(form: ReexplainForm, record: NeuronRecord) -> list[OfferedM
     return [OfferedMethod(choice, method, _told(estimate_explainer, record, method)) for choice, method in offered]
 
 
-def offer_simulators(form: ReexplainForm | WrittenForm, record: NeuronRecord) -> list[OfferedMethod]:
+def offer_simulators(form: ReexplainForm | WrittenForm | RescoreForm, record: NeuronRecord) -> list[OfferedMethod]:
     """Return what the form offers as simulator, each with what it takes for this neuron."""
     offered = ((choice, form.simulators[str(choice.data["value"])]) for choice in form["simulator"])
     return [OfferedMethod(choice, method, _told(estimate_simulator, record, method)) for choice, method in offered]
@@ -259,6 +270,15 @@ def estimate_chosen(form: ReexplainForm, record: NeuronRecord) -> Estimate | Non
         return estimate_job(record, explainer, simulator, plan)
     except PipelineError:
         return None
+
+
+def is_what_is_there(form: ReexplainForm, neuron: Neuron) -> bool:
+    """Return whether the choice that the form holds makes the baseline that the neuron has already. One query."""
+    chosen = str(form["explainer"].value())
+    explainer = form.explainers.get(chosen)
+    if explainer is None or not explainer.is_baseline or str(form["simulator"].value()) != chosen:
+        return False
+    return neuron.explanations.filter(source=Source.BASELINE).exists()
 
 
 def _offer(field: forms.Field, methods: Mapping[str, Explainer | Simulator]) -> None:

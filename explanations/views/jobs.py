@@ -21,14 +21,16 @@ from explanations.access import permission_first, sign_in_first
 from explanations.forms.jobs import (
     JobFilter,
     ReexplainForm,
+    RescoreForm,
     WrittenForm,
     estimate_chosen,
+    is_what_is_there,
     job_states,
     offer_explainers,
     offer_simulators,
 )
 from explanations.http import HtmxHttpRequest, render_page
-from explanations.jobs import Cancelling, request_job, request_scoring
+from explanations.jobs import Cancelling, request_job, request_rescoring, request_scoring
 from explanations.methods import missing
 from explanations.models import Explanation, Job, Neuron, Simulation
 from explanations.paging import Order, paginate
@@ -65,6 +67,7 @@ def reexplain(request: HtmxHttpRequest, slug: str, layer: int, index: int) -> Ht
         "explainers": offer_explainers(form, record),
         "simulators": offer_simulators(form, record),
         "estimate": estimate_chosen(form, record),
+        "is_there": is_what_is_there(form, neuron),
     }
     return render_page(request, "reexplain", context | _about(request, neuron, problem))
 
@@ -85,16 +88,48 @@ def explain(request: HtmxHttpRequest, slug: str, layer: int, index: int) -> Http
     return render_page(request, "explain", context | _about(request, neuron, problem))
 
 
+@permission_first("explanations.add_job", "Scoring explanations needs a permission that your account does not have.")
+@require_http_methods(["GET", "HEAD", "POST"])
+def rescore(request: HtmxHttpRequest, pk: int) -> HttpResponse:
+    """Ask which simulator is to score an explanation once more, and queue that."""
+    found = Explanation.objects.select_related("neuron__model", "author").defer("neuron__peak")
+    explanation = get_object_or_404(found, pk=pk)
+    neuron = explanation.neuron
+    record, problem = _read_record(neuron)
+    form = RescoreForm(request.POST if request.method == "POST" else None, asked=request.GET)
+    if request.method == "POST" and not problem and form.simulators and form.is_valid():
+        queued = _queue(
+            request,
+            form,
+            lambda person, chosen: request_rescoring(explanation=explanation, requested_by=person, **chosen),
+        )
+        if queued is not None:
+            return queued
+    context = {
+        "form": form,
+        "excerpts": EXCERPTS_PER_SPLIT,
+        "simulators": offer_simulators(form, record),
+        "explanation": explanation,
+        "simulations": explanation.simulations.defer("data").order_by("-id"),
+    }
+    return render_page(request, "rescore", context | _about(request, neuron, problem))
+
+
 def _find_neuron(slug: str, layer: int, index: int) -> tuple[Neuron, NeuronRecord, str]:
     """Return a neuron, its record and why it cannot be explained, in words; empty where it can. Three queries."""
     neurons = Neuron.objects.select_related("model").defer("peak", "model__statistics")
     neuron = get_object_or_404(neurons, model__slug=slug, layer=layer, index=index)
+    return neuron, *_read_record(neuron)
+
+
+def _read_record(neuron: Neuron) -> tuple[NeuronRecord, str]:
+    """Return a neuron's record and why it cannot be scored, in words; empty where it can. Two queries."""
     record = store.read_neuron_record(neuron) or NeuronRecord(neuron.neuron_id, top=(), random=())
     try:
         check_excerpts(neuron.neuron_id, len(record.top), len(record.random))
     except PipelineError as error:
-        return neuron, record, str(error)
-    return neuron, record, ""
+        return record, str(error)
+    return record, ""
 
 
 def _about(request: HtmxHttpRequest, neuron: Neuron, problem: str) -> dict[str, Any]:
@@ -118,7 +153,7 @@ def _queue(
         job = ask(request.user, form.cleaned_data)
     except jobbing.JobExists as exists:
         job = exists.job
-        messages.info(request, "This neuron is being re-explained in the same way already. This is that job.")
+        messages.info(request, "The same was asked for and is not finished. This is that job.")
     except (budgets.OverBudget, PipelineError) as error:
         form.add_error(None, str(error))
         return None
@@ -164,9 +199,16 @@ def job(request: HtmxHttpRequest, pk: int) -> HttpResponse:
         "neuron": row.neuron,
         "neuron_url": row.neuron.get_absolute_url(),
         "may_cancel": not row.is_finished and may_cancel(request.user, row),
-        "comparison": _compare(row, getattr(row, "explanation", None)),
+        "comparison": _compare(row, _result_of(row)),
     }
     return render_page(request, "job", context)
+
+
+def _result_of(job: Job) -> Explanation | None:
+    """Return the explanation that a job made, or scored once more; None where it is not done, or that is gone."""
+    if job.rescores:
+        return job.parent if job.state == Job.State.DONE else None
+    return getattr(job, "explanation", None)
 
 
 def may_cancel(person: User | AnonymousUser, job: Job) -> bool:
@@ -221,7 +263,8 @@ def _compare(job: Job, new: Explanation | None) -> Compared | None:
     """
     if new is None:
         return None
-    pair = [explanation for explanation in (job.parent, new) if explanation is not None]
+    parent = None if job.rescores else job.parent
+    pair = [explanation for explanation in (parent, new) if explanation is not None]
     found: dict[tuple[int, str], Simulation] = {}
     for simulation in Simulation.objects.filter(explanation__in=pair).defer("data").order_by("id"):
         found[simulation.explanation_id, simulation.simulator] = simulation
@@ -230,7 +273,7 @@ def _compare(job: Job, new: Explanation | None) -> Compared | None:
         own = found.get((explanation.pk, explanation.simulator))
         return Column(explanation, found.get((explanation.pk, job.simulator), own))
 
-    return Compared(column(job.parent) if job.parent else None, column(new))
+    return Compared(column(parent) if parent else None, column(new))
 
 
 @sign_in_first

@@ -108,6 +108,61 @@ def test_several_neurons_are_under_way_at_a_time(world: World, model: ToyModel) 
     assert len(made()) == 3
 
 
+# Scoring again
+
+
+def test_explanations_that_are_there_are_scored_by_another_simulator(world: World, model: ToyModel) -> None:
+    out = explain(simulator=WRITTEN, rescore=True)
+    current = Explanation.objects.current().exclude(source="baseline")
+    assert f"Explanations that are there, scored by toy, written: {current.count()} explanations\n" in out
+    assert f"{current.count()} scored, 0 failed, " in out
+    for explanation in current:
+        assert explanation.simulations.filter(simulator=WRITTEN).count() == 1
+    assert not Explanation.objects.filter(explainer=SUMMARY).exists()
+    kept = world.explanation.simulations.order_by("pk")
+    assert [row.simulator for row in kept] == ["toy-simulator", WRITTEN]
+    assert kept[1].provenance["simulator"] == WRITTEN
+
+
+def test_scoring_again_skips_what_is_scored_and_stays_within_the_budget(world: World, model: ToyModel) -> None:
+    assert "1 scored" in explain(simulator=WRITTEN, rescore=True, layers="0", neurons="0")
+    asked = len(model.asked)
+    assert "0 explanations; 1 are done" in explain(simulator=WRITTEN, rescore=True, layers="0", neurons="0")
+    status, message = status_of(lambda: explain(simulator=WRITTEN, rescore=True, budget_usd="0"))
+    assert (status, "the next explanation may cost" in message) == (3, True)
+    assert len(model.asked) == asked
+
+
+def test_scoring_again_can_be_queued(world: World, model: ToyModel) -> None:
+    assert "1 jobs are queued" in explain(simulator=WRITTEN, rescore=True, layers="0", neurons="0", tasks=True)
+    job = Job.objects.get()
+    assert (job.parent, job.rescores, job.explainer) == (
+        world.explanation,
+        True,
+        f"explanation {world.explanation.pk}",
+    )
+    assert "0 explanations; 1 are done or under way" in explain(
+        simulator=WRITTEN, rescore=True, layers="0", neurons="0", tasks=True
+    )
+    run_job(job)
+    assert world.explanation.simulations.filter(simulator=WRITTEN).count() == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"simulator": "token lookup"}, "never reads the explanation"),
+        ({"simulator": WRITTEN, "explainer": SUMMARY}, "--rescore explains nothing"),
+        ({"simulator": WRITTEN, "revisions": 1}, "--rescore explains nothing"),
+        ({"simulator": "gpt-9"}, "there is no simulator “gpt-9” here"),
+    ],
+)
+def test_scoring_again_refuses_what_makes_no_sense(
+    world: World, model: ToyModel, options: dict[str, Any], message: str
+) -> None:
+    assert message in status_of(lambda: explain(rescore=True, **options))[1]
+
+
 # Failing and stopping
 
 
@@ -218,7 +273,7 @@ def test_tasks_are_queued_within_the_budget(world: World, model: ToyModel) -> No
         ({"budget_usd": "much"}, "--budget-usd: “much” is not an amount"),
         ({"budget_usd": "-1"}, "--budget-usd: -1 is not an amount"),
         ({"layers": "7-"}, "--layers: “7-”"),
-        ({"layers": "9"}, "nothing to explain"),
+        ({"layers": "9"}, "nothing to do: the model has no neuron"),
     ],
 )
 def test_what_cannot_be_had_is_said(world: World, model: ToyModel, options: dict[str, Any], complaint: str) -> None:

@@ -1,0 +1,83 @@
+"""Importing real neurons, against only reading and decoding the same files on the same cores."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from tests.benchmarks.protocol import Bench, Pair, Taken, figure, ratio
+
+NEURONS, QUICK_NEURONS = 2_000, 100
+SLUG = "smollm2-135m"
+
+
+def dataset(bench: Bench) -> tuple[Path, int]:
+    """Return a folder in the public layout with real neurons of the bundled sample, all five kinds, and how many."""
+    count = QUICK_NEURONS if bench.is_quick else NEURONS
+    folder = bench.folder / f"sample-{count}"
+    if not folder.exists():
+        partial = bench.folder / f"sample-{count}.partial{os.getpid()}"
+        _run(["tests.benchmarks.public_sample", str(partial), str(count)])
+        partial.rename(folder)
+    return folder, count
+
+
+def _run(arguments: list[str], database: str = "") -> dict[str, Any]:
+    """Run one of this package's programs, on a database if it needs one; return the JSON that it prints."""
+    environment = {**os.environ, "DATABASE_URL": database or "sqlite://:memory:"}
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, env=environment, cwd=settings.BASE_DIR, check=True, stdout=subprocess.PIPE)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+_memory: list[float] = []
+"""What imports that were measured already took, in MB."""
+
+
+def import_once(bench: Bench) -> float:
+    """Import the dataset into an empty database; return the seconds that `timed_import` measured."""
+    folder, _ = dataset(bench)
+    with bench.empty_database() as database:
+        found = _run(["tests.benchmarks.timed_import", str(folder)], database)
+    _memory.append(found["memory"] / 1e6)
+    return float(found["seconds"])
+
+
+@ratio(
+    "import",
+    subject="import_dataset of 2,000 real neurons into an empty database, its processes' start included",
+    floor="as many processes reading and decoding the same files with msgspec, every text and number of them",
+    at_most=2.0,
+    rounds=5,
+)
+def measure_import(bench: Bench) -> Iterator[Pair]:
+    folder, _ = dataset(bench)
+    yield Pair(
+        floor=lambda: Taken(_run(["tests.benchmarks.bare_decoding", str(folder)])["seconds"]),
+        subject=lambda: Taken(import_once(bench)),
+    )
+
+
+@figure("import: memory", what="private memory of all processes of that import, at most", unit="MB", at_most=1000)
+def measure_memory(bench: Bench) -> float:
+    if not _memory:
+        import_once(bench)
+    return max(_memory)
+
+
+@figure(
+    "import: disk",
+    what="bytes for each 64 tokens of real or simulated activations: the whole synthetic database, search included",
+    unit="bytes",
+    at_most=200,
+)
+def measure_disk(bench: Bench) -> float:
+    return float(_run(["tests.benchmarks.disk", bench.slug], os.environ["DATABASE_URL"])["bytes"])
