@@ -64,4 +64,7 @@ def lock_tables(target: BaseDatabaseWrapper, tables: list[Table]) -> None:
     """Keep everybody else from writing until the transaction ends."""
     names = ", ".join(target.ops.quote_name(table.name) for table in tables)
     with target.cursor() as cursor:
-        cursor.execute(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE NOWAIT")
+        # Not at once: PostgreSQL's own cleaning may hold a table for a moment, and gives way.
+        cursor.execute("SET LOCAL lock_timeout = '30s'")
+        cursor.execute(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
+        cursor.execute("SET LOCAL lock_timeout = 0")
