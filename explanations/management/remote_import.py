@@ -57,6 +57,8 @@ def find_dataset(
 ) -> tuple[str, list[DataKind]]:
     """Return where below the address the files lie, and which kinds there are. CommandError where there are none."""
     known = known_models().get(slug)
+    if known and not (kinds := [kind for kind in kinds if kind in known.kinds]):
+        raise CommandError(f"--kinds: of {slug}, only {', '.join(known.kinds)} were published")
     # A mirror of a known model may leave the folder's name out.
     prefixes = PREFIXES if known is None else (known.prefix, "")
     try:

@@ -242,12 +242,14 @@ def test_a_file_that_comes_between_keeps_it_going(server: DatasetServer) -> None
         there.fetch(FILE)
 
 
-def test_broken_files_say_nothing_about_the_source(server: DatasetServer) -> None:
+def test_broken_files_say_little_about_the_source(server: DatasetServer) -> None:
     server.actions["*"] += [dataset_server.truncate] * 100
     there = source(server, attempts=1, connections=4)
-    for _ in range(10):
+    for _ in range(15):
         with pytest.raises(FetchError):
             there.fetch(FILE)
+    with pytest.raises(SourceError, match=r"breaks off .* 16 files in a row did not come"):
+        there.fetch(FILE)
 
 
 def test_a_certificate_that_nobody_signed_is_named(server: DatasetServer, tmp_path: Path) -> None:

@@ -260,6 +260,19 @@ def test_neurons_beyond_the_shape_are_refused(server: DatasetServer, settings: A
         call_command("import_dataset", "public", model="gpt2-small", layers="12")
 
 
+def test_kinds_that_were_not_published_are_not_asked_for(server: DatasetServer, settings: Any) -> None:
+    settings.PUBLIC_DATA_URL = server.url
+    with pytest.raises(CommandError, match="--kinds: of gpt2-small, only activations, explanations were published"):
+        call_command("import_dataset", "public", model="gpt2-small", layers="0", kinds="related-neurons")
+    assert not server.asked
+    out = StringIO()
+    call_command("import_dataset", "public", model="gpt2-small", layers="0", neurons="0-1", stdout=out)
+    assert (
+        "not in this source: related-neurons, related-tokens-by-activation, related-tokens-by-weight" in out.getvalue()
+    )
+    assert not any("related" in path for path in server.asked)
+
+
 def test_public_needs_a_model_that_is_known() -> None:
     with pytest.raises(CommandError, match=r"no public data is known of “tiny”\. Known are gpt2-xl \(48 layers"):
         call_command("import_dataset", "public", model="tiny")

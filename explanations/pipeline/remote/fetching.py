@@ -25,6 +25,8 @@ SLOWEST_FILE = 300.0
 """seconds that a file may take, waiting for --max-bandwidth not counted"""
 LARGEST_FILE = 64 * 2**20
 _LARGEST_ERROR_PAGE = 2**16
+PATIENCE_WITH_FILES = 4
+"""times as many files in a row may be broken as may fail for the source's sake"""
 MISSING = frozenset({404, 410})
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -118,10 +120,12 @@ class RemoteSource:
         return data
 
     def _note_failure(self, error: _AnswerError, reason: str) -> None:
-        if error.is_of_source and not self.stopping.is_set():
-            self._failures += 1
-            if self._failures >= max(4, self.connections):
-                raise SourceError(f"{self.base} {reason}; {self._failures} files in a row did not come") from None
+        if self.stopping.is_set():
+            return
+        self._failures += 1
+        # A broken file says little about the others; many in a row do.
+        if self._failures >= max(4, self.connections) * (1 if error.is_of_source else PATIENCE_WITH_FILES):
+            raise SourceError(f"{self.base} {reason}; {self._failures} files in a row did not come") from None
 
     def _fetch_once(self, path: str) -> bytes | None:
         self._sleep(self._not_before - time.monotonic())  # the server told some thread to wait
