@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from explanations.models import Explanation, Flag, Job, Neuron, ReviewEvent, Simulation, SubjectModel
+from explanations.models import Explanation, Flag, Job, Neuron, ReviewEvent, Simulation, SubjectModel, Trial
 
 if TYPE_CHECKING:
     # Generic for the type checker alone.
@@ -46,7 +46,7 @@ class SubjectModelAdmin(ReadOnlyAdmin):
     list_display = ["slug", "name", "layers", "neurons_per_layer", "is_synthetic", "created_at"]
     fields = [
         *["slug", "name", "layers", "neurons_per_layer", "tokenizer"],
-        *["description", "source", "license", "is_synthetic", "highlights", "created_at"],
+        *["description", "source", "license", "is_synthetic", "is_gated", "highlights", "created_at"],
     ]
     readonly_fields = ["slug", "layers", "neurons_per_layer", "tokenizer", "created_at"]
 
@@ -142,3 +142,17 @@ class JobAdmin(ReadOnlyAdmin):
     ordering = ["-pk"]
     search_fields = ["=pk", "=requested_by__username"]
     search_help_text = "A job's number or the name of who asked for it"
+
+
+@admin.register(Trial)
+class TrialAdmin(ReadOnlyAdmin):
+    """Texts that people tried. What others kept is deleted on its own page, with the permission to."""
+
+    list_display = ["id", "model", "neuron", "author", "state", "is_kept", "created_at"]
+    list_select_related = ["model", "neuron__model", "author"]
+    list_filter = ["state", "is_kept"]
+    exclude = ["result"]
+    raw_id_fields = ["model", "neuron", "author"]
+    ordering = ["-pk"]
+    search_fields = ["=pk", "=author__username"]
+    search_help_text = "A text's number or its author's name"

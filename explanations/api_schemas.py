@@ -43,6 +43,7 @@ class ModelOut(Schema):
     source: str
     license: str
     is_synthetic: bool = Field(description="whether its data is made up")
+    is_gated: bool = Field(description="whether its MLPs are gated: the gate's weights then stand for c_fc")
     page: str = Field(description="address of its page for people")
 
     @staticmethod

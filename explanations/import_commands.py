@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from explanations.models import SubjectModel
+from explanations.models import Neuron, SubjectModel
 from explanations.pipeline.known_models import known_models
 from explanations.pipeline.number_ranges import gather
 
@@ -23,6 +23,27 @@ def import_command(model: SubjectModel, layers: Iterable[int], neuron: int | Non
     if neuron is not None:
         chosen += f" --neurons {neuron}"
     return f"python manage.py import_dataset {source_of(model) or UNKNOWN} --model {model.slug} {chosen}"
+
+
+def excerpts_command(neuron: Neuron) -> tuple[str, bool]:
+    """Return the command that brings a neuron's excerpts, and whether it imports them, from where its source is known.
+
+    Else it collects them, with those of the neuron's whole layer.
+    """
+    if source_of(neuron.model):
+        return import_command(neuron.model, [neuron.layer], neuron.index), True
+    return collect_command(neuron.model, [neuron.layer]), False
+
+
+def collect_command(model: SubjectModel, layers: Iterable[int]) -> str:
+    """Return the command that runs a model over a corpus and stores the excerpts of these layers' neurons.
+
+    FOLDER holds the model and FILE the corpus; where they are is nobody else's business.
+    """
+    return (
+        f"python manage.py collect --subject FOLDER --corpus FILE --model {model.slug}"
+        f" --layers {describe_numbers(layers)}"
+    )
 
 
 def describe_numbers(numbers: Iterable[int]) -> str:

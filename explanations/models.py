@@ -86,6 +86,9 @@ class SubjectModel(models.Model):
         help_text="The web address that its data was last imported from; empty for a folder.",
     )
     is_synthetic = models.BooleanField(default=False, help_text="The data is made up; every page says so.")
+    is_gated = models.BooleanField(
+        default=False, help_text="Its MLPs are gated: where weights are spoken of, the gate's stand for c_fc."
+    )
     highlights = models.JSONField(default=list, blank=True, help_text="Interesting neurons: layer, neuron, label.")
     statistics = models.JSONField(default=dict, blank=True, help_text="Counts and scores, as statistics.py lays out.")
     statistics_at = models.DateTimeField(null=True, blank=True, help_text="When the statistics were computed.")

@@ -53,6 +53,7 @@ def _apply_card(model: SubjectModel, card: Card, has_card: bool) -> None:
         setattr(model, name, getattr(card, name) or getattr(model, name))
     if has_card:
         model.is_synthetic = card.is_synthetic
+        model.is_gated = card.is_gated
         model.highlights = msgspec.to_builtins(card.highlights)
 
 

@@ -148,6 +148,9 @@ def _write_database(
         )
     except ImportRefusedError as error:
         raise CommandError(f"model “{options['model']}”: {error}") from None
+    if model.is_gated != neurons.weights.is_gated:
+        model.is_gated = neurons.weights.is_gated
+        model.save(update_fields=["is_gated"])
 
     def batches() -> Iterator[list[PackedNeuron]]:
         for layer in neurons.layers():
@@ -173,6 +176,7 @@ def describe(collecting: Collecting, is_gated: bool, layers: int, width: int) ->
         name=subject.name,
         layers=layers,
         neurons_per_layer=width,
+        is_gated=is_gated,
         tokenizer=f"{subject.texts.vocabulary:,} tokens",
         description=f"A neuron is one input of {place}. Related weights have the norms' gains folded in.{gated}",
         source=(

@@ -107,9 +107,11 @@ def build_comparison(
     top_only = row.top_only if row.top_only is not None else _correlation_of(found, Kind.TOP)
     random_only = row.random_only if row.random_only is not None else _correlation_of(found, Kind.RANDOM)
     group_scores = {Kind.TOP: top_only, Kind.RANDOM: random_only, Kind.OTHER: _correlation_of(found, Kind.OTHER)}
+    # Where nothing of a simulation is stored, one sentence says so.
+    listed = found if any(s.real is not None and s.tokens is not None for s in found) else []
     groups = [
         ScoredGroup(
-            title, about, group_scores[kind], [_scored(s, scale, state) for s in found if s.packed.kind == kind]
+            title, about, group_scores[kind], [_scored(s, scale, state) for s in listed if s.packed.kind == kind]
         )
         for kind, title, about in _GROUPS
     ]
@@ -213,6 +215,7 @@ def _correlation_of(found: Iterable[FoundExcerpt], kind: Kind) -> float | None:
 def _meaning(row: Simulation, found: Sequence[FoundExcerpt]) -> str:
     if row.ev_correlation is not None:
         return meaning_of(row.ev_correlation)
-    if not found:
-        return "The score is undefined: no excerpt was simulated."
+    if not any(s.real is not None for s in found):
+        reason = "the excerpts that would tell why are not stored" if row.excerpt_count else "no excerpt was simulated"
+        return f"The score is undefined: {reason}."
     return f"The score is undefined: {why_undefined(*_both(found))}."

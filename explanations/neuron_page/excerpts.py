@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 
 from explanations import tokens as markup
 from explanations.forms.neuron import SHOWN_STEPS, PageState
+from explanations.import_commands import excerpts_command
 from explanations.models import Neuron
 from explanations.neuron_page import elements
 from explanations.pipeline import packing
@@ -53,7 +54,11 @@ class Group:
     @property
     def peak_name(self) -> str:
         """What is told of each excerpt."""
-        return "minimum" if self.name == _NAMES[Kind.BOTTOM] else "maximum"
+        return "minimum" if self.is_bottom else "maximum"
+
+    @property
+    def is_bottom(self) -> bool:
+        return self.name == _NAMES[Kind.BOTTOM]
 
     @property
     def is_quantile(self) -> bool:
@@ -71,6 +76,17 @@ class ShownExcerpt:
 
 
 @dataclass(frozen=True, slots=True)
+class MissingExcerpts:
+    """What is known of a neuron whose excerpts are not stored, and how to get them."""
+
+    peak: Sequence[tuple[str, int]]
+    """the tokens around its highest activation with their levels, where they were kept"""
+    command: str
+    is_import: bool
+    """whether the command imports from a known source; else it collects"""
+
+
+@dataclass(frozen=True, slots=True)
 class ExcerptsSection:
     """What the section of recorded excerpts shows."""
 
@@ -82,6 +98,8 @@ class ExcerptsSection:
     """how many excerpts "show more" would show; None where all are shown"""
     maximum: float
     """what shades are relative to"""
+    missing: MissingExcerpts | None = None
+    """where there is no group"""
 
 
 def read_recorded(neuron: Neuron) -> Recorded:
@@ -169,9 +187,7 @@ def build_section(
 ) -> ExcerptsSection:
     """Return the section; the chosen group and the tokens were found before, so that one query brings all tokens."""
     records = group.records if group else []
-    maximum = neuron.max_activation or 0.0
-    if not maximum > 0:
-        maximum = markup.scale_of(r.activations for g in groups for r in g.records)
+    maximum = _scale_of(neuron, groups, group)
     total = len(records)
     return ExcerptsSection(
         groups=groups,
@@ -186,7 +202,24 @@ def build_section(
         if state.shown < total
         else None,
         maximum=maximum,
+        missing=None if group else _missing(neuron),
     )
+
+
+def _scale_of(neuron: Neuron, groups: Sequence[Group], group: Group | None) -> float:
+    """Return what shades are relative to: the neuron's maximum; on its other side the lowest value there."""
+    if group is not None and group.is_bottom:
+        lowest = min((float(r.activations.min()) for r in group.records if len(r.activations)), default=0.0)
+        if lowest < 0:
+            return -lowest
+    if neuron.max_activation and neuron.max_activation > 0:
+        return neuron.max_activation
+    return markup.scale_of(r.activations for g in groups for r in g.records)
+
+
+def _missing(neuron: Neuron) -> MissingExcerpts:
+    """Return what there is without excerpts. One query where the peak was not fetched."""
+    return MissingExcerpts(packing.unpack_peak(neuron.peak), *excerpts_command(neuron))
 
 
 def _shown(

@@ -45,6 +45,8 @@ class Card(Struct, forbid_unknown_fields=True, frozen=True):
     source: str = ""
     license: str = ""
     is_synthetic: bool = False
+    is_gated: bool = False
+    """the MLPs have a gate, whose weights stand for the incoming ones (c_fc) wherever weights are spoken of"""
     highlights: tuple[Highlight, ...] = ()
     explanations: tuple[Origin, ...] | None = None
     """by their place in a neuron's file; None: the card does not say"""

@@ -30,6 +30,7 @@ from explanations.forms.jobs import (
     offer_simulators,
 )
 from explanations.http import HtmxHttpRequest, render_page
+from explanations.import_commands import excerpts_command
 from explanations.jobs import Cancelling, request_job, request_rescoring, request_scoring
 from explanations.methods import missing
 from explanations.models import Explanation, Job, Neuron, Simulation
@@ -134,11 +135,14 @@ def _read_record(neuron: Neuron) -> tuple[NeuronRecord, str]:
 
 def _about(request: HtmxHttpRequest, neuron: Neuron, problem: str) -> dict[str, Any]:
     """Return what both forms show beside their fields. A query for each cap on a day."""
+    command, is_import = excerpts_command(neuron) if problem else ("", False)
     return {
         "neuron": neuron,
         "model": neuron.model,
         "neuron_url": neuron.get_absolute_url(),
         "problem": problem,
+        "command": command,
+        "is_import": is_import,
         "missing": missing(),
         "caps": budgets.describe_caps(request.user.pk),
     }

@@ -10,10 +10,10 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from explanations import review
-from explanations.models import Flag, Job, Simulation
+from explanations.models import Flag, Job, Simulation, Trial
 from tests.world import HOSTILE, World
 
-TABLES = ["subjectmodel", "neuron", "explanation", "simulation", "flag", "job"]
+TABLES = ["subjectmodel", "neuron", "explanation", "simulation", "flag", "job", "trial"]
 
 
 @pytest.fixture
@@ -22,6 +22,7 @@ def root(client: Client, world: World) -> Client:
     flag = review.file_flag(explanation=world.explanation, reporter=world.reader, reason="other", note=HOSTILE)
     review.claim_flag(flag=flag, reviewer=world.reviewer)
     Job.objects.create(neuron=world.neuron, explainer="e", simulator="s", requested_by=world.explainer)
+    Trial.objects.create(model=world.model, neuron=world.hostile, author=world.reader, text=HOSTILE)
     return client
 
 
@@ -33,6 +34,7 @@ def pk_of(table: str, world: World) -> int:
         "simulation": Simulation.objects.values_list("pk", flat=True)[0],
         "flag": Flag.objects.values_list("pk", flat=True)[0],
         "job": Job.objects.values_list("pk", flat=True)[0],
+        "trial": Trial.objects.values_list("pk", flat=True)[0],
     }[table]
 
 
@@ -103,7 +105,7 @@ def test_it_finds_rows_by_place_number_or_name(root: Client, world: World, table
     assert response.context["cl"].result_count == found
 
 
-@pytest.mark.parametrize("table", ["explanation", "simulation", "flag", "job"])
+@pytest.mark.parametrize("table", ["explanation", "simulation", "flag", "job", "trial"])
 def test_it_finds_a_row_by_its_number(root: Client, world: World, table: str) -> None:
     response = root.get(address(table), {"q": str(pk_of(table, world))})
     assert response.context["cl"].result_count >= 1

@@ -57,6 +57,7 @@ def test_neurons_are_on_the_site_with_all_that_was_found(folder: Path, corpus: P
     assert (model.layers, model.neurons_per_layer, model.neurons.count()) == (2, 48, 96)
     assert "2 layers of 48 neurons" in said
     assert "the gate's weights stand for" in model.description
+    assert model.is_gated
     assert "<|endoftext|> was fed in front" in model.source
     neuron = Neuron.objects.get(layer=1, index=7)
     record = store.read_neuron_record(neuron)

@@ -133,6 +133,8 @@ def test_the_lowest_excerpts_are_a_side_of_their_own(client: Client, world: Worl
     assert "Lowest 6" in words(page)
     assert f"Lowest 1 minimum \u2212{records[0].activations.max():.3g}" in words(page)
     assert "class=n10" in page
+    lowest_of_all = max(r.activations.max() for r in records[:6])
+    assert f"tenths of the size of the minimum, {lowest_of_all:.3g}:" in words(page)
     assert "maximum " in words(part(client))
 
 

@@ -410,7 +410,7 @@ def test_neurons_that_fire_are_listed_with_what_they_are_said_to_do(signed_in: C
     assert "Layer 0" in seen
     assert "Layer 1" in seen
     assert f'href="{TRY_URL}?text_of={trial.pk}"' in page
-    assert "1:1" not in seen
+    assert 'href="/tiny/layers/1/neurons/1/"' not in page
 
 
 def test_a_neuron_that_is_gone_since_is_said_to_be(signed_in: Client, world: World) -> None:
