@@ -20,7 +20,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from explanations import budgets, queued_tasks, store, tasks
+from explanations import budgets, queued_tasks, run_holds, store, tasks
 from explanations.leases import MAX_ATTEMPTS, lapsed
 from explanations.methods import (
     DEAF,
@@ -145,6 +145,8 @@ def _queue_once(wanted: Job, explainer: Explainer | None, simulator: Simulator, 
     estimate = _estimate(wanted, explainer, simulator)
     wanted.estimate = asdict(estimate)
     held = budgets.most_for_job(estimate.usd, estimate.most_usd)
+    if held:
+        run_holds.release_lapsed()
     if within is not None and held > within:
         raise budgets.OverBudget(
             f"{budgets.written(within)} are left, and this may cost up to {budgets.written(held)}."
@@ -218,6 +220,7 @@ def requeue_lapsed() -> int:
     Safe to run in any number of processes at once. A job that three workers died of fails; one that somebody wants
     stopped is cancelled.
     """
+    run_holds.release_lapsed()
     taken_up = 0
     for job in Job.objects.filter(lapsed()).order_by("pk"):
         taken_up += _take_up(job)

@@ -267,7 +267,9 @@ class Explanation(models.Model):
     )
     job = models.OneToOneField("Job", null=True, blank=True, on_delete=models.SET_NULL, related_name="explanation")
     state = models.CharField(max_length=8, choices=State, default=State.CURRENT)
-    score = models.FloatField(null=True, help_text="ev_correlation of its newest simulation; NULL is undefined.")
+    score = models.FloatField(
+        null=True, help_text="ev_correlation of the simulation that `headlines` chooses; NULL is undefined."
+    )
     simulator = models.CharField(max_length=120, blank=True, help_text="The simulator of that simulation.")
     created_at = models.DateTimeField(db_default=Now())
 
@@ -557,3 +559,22 @@ class SpendingDay(models.Model):
 
     def __str__(self) -> str:
         return f"spending on {self.day}"
+
+
+class RunHold(models.Model):
+    """What a run of the command line holds on a day's books while it lives: see `run_holds`. Millionths of a dollar."""
+
+    owner = models.CharField(max_length=32)
+    day = models.DateField()
+    held = models.BigIntegerField(default=0)
+    spent = models.BigIntegerField(default=0, help_text="Of what is held, by those under way.")
+    lease_until = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["owner", "day"], name="run_hold_once_a_day"),
+            models.CheckConstraint(condition=Q(held__gte=0, spent__gte=0), name="run_hold_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"hold of a run on {self.day}"

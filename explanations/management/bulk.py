@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -17,6 +17,7 @@ from explanations.pipeline.language_models import LanguageModelError, Usage
 from explanations.pipeline.metering import LimitReached, Meter
 from explanations.pipeline.records import NeuronRecord
 from explanations.pipeline.run import PipelineError, Result
+from explanations.run_holds import RunBooks, release_lapsed
 
 FAILURES_IN_A_ROW = 20
 """How many may fail one after the other before the run stops: a wrong key fails them all."""
@@ -66,10 +67,13 @@ class Run:
         self.advance = advance
         self._stop = threading.Event()
         self._under_way: dict[Future[Result], Attempt] = {}
+        self._books = RunBooks(self._spending)
 
     def over(self, left: Sequence[int]) -> Outcome:
         """Do these, by pk. KeyboardInterrupt is passed on when what was under way has stopped."""
-        with ThreadPoolExecutor(self.order.concurrency, thread_name_prefix="explain") as pool:
+        release_lapsed()
+        pool = ThreadPoolExecutor(self.order.concurrency, thread_name_prefix="explain")
+        with self._books.heartbeat() if self._holds else nullcontext(), pool:
             try:
                 for item in self.order.work.read(left):
                     while len(self._under_way) >= self.order.concurrency:
@@ -105,21 +109,30 @@ class Run:
             try:
                 self._check_budget(usd)
                 limit = float(usd) if self._is_limited else None
-                return Attempt(item, Meter(limit), budgets.hold(usd, None))
+                return Attempt(item, Meter(limit), self._books.hold(usd))
             except OverBudget:
                 if not self._under_way:
                     raise
                 self._collect()
 
     @property
+    def _holds(self) -> bool:
+        """Return whether it sets money aside at all."""
+        return self._is_limited and not self.order.work.is_free
+
+    @property
     def _is_limited(self) -> bool:
         return self.order.budget is not None or budgets.are_capped()
 
     def _most(self, item: Item, record: NeuronRecord) -> Decimal:
-        if self.order.work.is_free or not self._is_limited:
+        if not self._holds:
             return Decimal(0)
         estimate = self.order.work.estimate(item, record)
         return budgets.most_for_job(estimate.usd, estimate.most_usd)
+
+    def _spending(self) -> Decimal:
+        """Return what those under way have spent so far. The heartbeat asks too, from its thread."""
+        return budgets.dollars(sum(attempt.meter.usage.cost_usd for attempt in list(self._under_way.values())))
 
     def _check_budget(self, usd: Decimal) -> None:
         if self.order.budget is None:
@@ -147,7 +160,7 @@ class Run:
             attempt = self._under_way.pop(future)
             spent = attempt.meter.usage
             self.outcome.spent += spent
-            budgets.settle(attempt.hold, budgets.dollars(spent.cost_usd))
+            self._books.settle(attempt.hold, budgets.dollars(spent.cost_usd))
             with suppress(Stopped):
                 self._take(attempt.item, future)
 

@@ -98,7 +98,7 @@ def test_asking_queues_a_job_and_leads_to_its_page(signed_in: Client, world: Wor
 def test_asking_twice_leads_to_the_job_that_runs_already(signed_in: Client, job: Job) -> None:
     response = signed_in.post(FORM_URL, LOOKUP, follow=True)
     assert response.redirect_chain == [(job.get_absolute_url(), 302)]
-    assert "being re-explained in the same way already" in response.content.decode()
+    assert "The same was asked for and is not finished" in response.content.decode()
     assert Job.objects.count() == 1
 
 
