@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('explanations', '0006_trials'),
+        ('explanations', '0007_gated'),
     ]
 
     operations = [
