@@ -10,6 +10,9 @@ from explanations.pipeline.number_ranges import gather
 
 UNKNOWN = "SOURCE"
 """What stands for a source that nobody here knows: a folder, whose name is nobody else's business."""
+BUNDLED = "smollm2-135m"
+"""the address of the bundled model"""
+BUNDLED_CORPUS = "fixtures/smollm2-135m.corpus.parquet"
 
 
 def source_of(model: SubjectModel) -> str:
@@ -38,10 +41,12 @@ def excerpts_command(neuron: Neuron) -> tuple[str, bool]:
 def collect_command(model: SubjectModel, layers: Iterable[int]) -> str:
     """Return the command that runs a model over a corpus and stores the excerpts of these layers' neurons.
 
-    FOLDER holds the model and FILE the corpus; where they are is nobody else's business.
+    FOLDER holds the model and FILE the corpus; where they are is nobody else's business. The bundled model's corpus
+    lies beside it.
     """
+    corpus = BUNDLED_CORPUS if model.slug == BUNDLED else "FILE"
     return (
-        f"python manage.py collect --subject FOLDER --corpus FILE --model {model.slug}"
+        f"python manage.py collect --subject FOLDER --corpus {corpus} --model {model.slug}"
         f" --layers {describe_numbers(layers)}"
     )
 

@@ -111,6 +111,13 @@ def test_shards_merged_are_what_one_run_is(folder: Path, corpus: Path, tmp_path:
     assert rows[0] == rows[1]
 
 
+def test_a_finished_shard_is_not_collected_again(folder: Path, corpus: Path, tmp_path: Path) -> None:
+    collect(folder, corpus, tmp_path, shard="2/2")
+    said = collect(folder, corpus, tmp_path, shard="2/2")
+    assert f"{tmp_path} has " in said
+    assert "tokens: " not in said
+
+
 def test_only_chosen_layers_are_collected(folder: Path, corpus: Path, tmp_path: Path) -> None:
     collect(folder, corpus, tmp_path, layers="1")
     assert set(Neuron.objects.values_list("layer", flat=True)) == {1}

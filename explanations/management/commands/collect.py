@@ -75,10 +75,10 @@ class Command(BaseCommand):
         subject = open_subject(options)
         collecting = self.begin(subject, options, layers, shard, folder)
         is_whole = shard[1] == 1
-        with (
-            stopping_on_signals() as stopping,
-            show_progress(self.stdout, collecting.shard_tokens, "tokens") as advance,
-        ):
+        done, left = collecting.count_tokens()
+        if done:
+            self.stdout.write(f"{folder} has {done:,} tokens of this collection already.")
+        with stopping_on_signals() as stopping, show_progress(self.stdout, left, "tokens") as advance:
             collecting.run(advance, stopping, keep=not is_whole or options["keep"])
         if not collecting.is_complete:
             raise CommandError(f"stopped; {folder} keeps what is done, and the same command goes on", INTERRUPTED)

@@ -8,13 +8,14 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from explanations.import_commands import BUNDLED
 from explanations.importing.importer import Importer
 from explanations.importing.subject import ImportRefusedError, prepare_model
 from explanations.management.commands.import_dataset import read_card
 from explanations.management.imports import run_import
 from explanations.pipeline.sample_file import SampleFileError, read_sample
 
-SLUG = "smollm2-135m"
+SLUG = BUNDLED
 SAMPLE_BATCH = 1_000
 """Neurons in a transaction: most are small, without activation records."""
 

@@ -15,7 +15,7 @@ from explanations.pipeline.collecting.corpus import Corpus, build_corpus, choose
 from explanations.pipeline.collecting.merging import Collection, MergeError, Part
 from explanations.pipeline.collecting.result import Results
 from explanations.pipeline.collecting.settings import Settings
-from explanations.pipeline.collecting.state import load_state, save_state
+from explanations.pipeline.collecting.state import load_state, save_state, saved_end
 from explanations.pipeline.subject.points import same_width
 from explanations.pipeline.subject.transformer import TransformerSubject
 
@@ -65,12 +65,10 @@ class Collecting:
     def points(self) -> Sequence[Any]:
         return list(self.collector.points.values())
 
-    @property
-    def shard_tokens(self) -> int:
-        """How many tokens this shard feeds, those in front not counted."""
-        first, _ = self.collector.places(self._first)
-        _, end = self.collector.places(self._end - 1) if self._end > self._first else (first, first)
-        return (end - first) * self.settings.excerpt_tokens
+    def count_tokens(self) -> tuple[int, int]:
+        """Return how many tokens this shard has collected, and how many are left."""
+        done = max(self._first, saved_end(self._folder))
+        return self.collector.tokens_in(self._first, done), self.collector.tokens_in(done, self._end)
 
     @property
     def is_complete(self) -> bool:

@@ -109,14 +109,13 @@ class Collector:
     def run(self, first: int, end: int, advance: Callable[[int], None], stopping: Callable[[], bool]) -> State | None:
         """Collect the chunks from `first` up to `end`; return the state, or None where it was told to stop.
 
-        `advance` is told the tokens of each chunk, those of an earlier run at once.
+        `advance` is told the tokens of each chunk that this run collects.
         """
         state = load_state(self._folder) or self.begin(first)
-        advance(sum(self._tokens_in(chunk) for chunk in range(first, state.end)))
         saved = time.monotonic()
         while state.end < end:
             self.collect(state, state.end)
-            advance(self._tokens_in(state.end))
+            advance(self.tokens_in(state.end, state.end + 1))
             state.end += 1
             if stopping():
                 save_state(self._folder, state)
@@ -136,9 +135,9 @@ class Collector:
         ids = self._subject.with_sink(torch.from_numpy(self._rows(chunk).astype(np.int64)))
         self._subject.run(ids, lambda _point, _values: None, [])
 
-    def _tokens_in(self, chunk: int) -> int:
-        first, end = self.places(chunk)
-        return (end - first) * self.shape.positions
+    def tokens_in(self, first: int, end: int) -> int:
+        """Return how many tokens the chunks from `first` up to `end` have, those in front not counted."""
+        return (self.places(end - 1)[1] - self.places(first)[0]) * self.shape.positions if first < end else 0
 
     def _rows(self, chunk: int) -> npt.NDArray[np.uint32]:
         first, end = self.places(chunk)

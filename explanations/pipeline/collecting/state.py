@@ -127,12 +127,18 @@ def _save_layer(target: Path, layer: int, kept: LayerState) -> None:
     np.save(target / f"{layer}-moments.npy", np.stack([m.sums for _, m in nodes]))
 
 
+def saved_end(folder: Path) -> int:
+    """Return up to which chunk the newest whole state goes; 0 where there is none."""
+    whole = [path.parent.name for path in folder.glob(f"state-*/{DONE}")]
+    return max((int(name.removeprefix("state-")) for name in whole), default=0)
+
+
 def load_state(folder: Path, *, lazily: bool = False) -> State | None:
     """Return the newest whole state in a run's folder; None where there is none. `lazily`: arrays stay on disk."""
-    whole = [path.parent for path in folder.glob(f"state-*/{DONE}")]
-    if not whole:
+    end = saved_end(folder)
+    if not end:
         return None
-    source = max(whole, key=lambda path: int(path.name.removeprefix("state-")))
+    source = folder / f"state-{end}"
     about = json.loads((source / DONE).read_text())
     layers = {layer: _load_layer(source, layer, "r" if lazily else None) for layer in about["layers"]}
     return State(layers, np.load(source / "grid.npy"), about["first"], about["end"])
