@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 
 from explanations import store
+from explanations.import_commands import BUNDLED, BUNDLED_CORPUS
 from explanations.models import ActivationSet, Excerpt, Neuron, Simulation, SubjectModel
 from explanations.pipeline import packing
 from tests.web.test_jobs import get, text_of
@@ -60,6 +61,13 @@ def test_a_model_whose_source_is_known_is_imported_instead(client: Client, bare:
     page = get(client, URL)
     assert "import_dataset https://example.org/neurons --model tiny --layers 0 --neurons 0" in page
     assert "manage.py collect" not in page
+
+
+def test_the_bundled_models_corpus_is_named(client: Client, bare: World) -> None:
+    SubjectModel.objects.update(slug=BUNDLED)
+    page = get(client, URL.replace("tiny", BUNDLED))
+    assert f"--corpus {BUNDLED_CORPUS} --model {BUNDLED} --layers 0" in page
+    assert "in FILE" not in page
 
 
 @pytest.mark.parametrize("query", ["?view=overlay", "?excerpts=top", "?shown=20", "?excerpts=bottom"])
