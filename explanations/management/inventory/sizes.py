@@ -42,7 +42,7 @@ class DatabaseSizes:
     tables: dict[str, TableSize]
     """by name, the largest first"""
     tokens: int
-    """of real and simulated activations"""
+    """of real and simulated activations, each as often as it is kept"""
     is_counted: bool
     """whether the tokens are counted, and not estimated from a sample"""
 
@@ -153,4 +153,8 @@ def _sum_tokens(model: type[ActivationSet] | type[Simulation]) -> tuple[int, boo
 def _tokens_of(model: type[ActivationSet] | type[Simulation], data: bytes | memoryview) -> int:
     if model is ActivationSet:
         return sum(len(record.activations) for record in packing.unpack_records(data)[0])
-    return sum(len(sequence.simulated) for sequence in packing.unpack_sequences(data))
+    # A simulation keeps its excerpts' real values itself where they are not among the neuron's records.
+    return sum(
+        len(sequence.simulated) + (0 if sequence.real is None else len(sequence.real))
+        for sequence in packing.unpack_sequences(data)
+    )
