@@ -288,6 +288,8 @@ class Explanation(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(F("score").desc(), F("id"), name="explanation_by_score"),
+            models.Index(F("state"), F("score").desc(), F("id"), name="explanation_by_state"),
+            models.Index(F("source"), F("state"), F("score").desc(), F("id"), name="explanation_by_source"),
         ]
 
     def __str__(self) -> str:

@@ -1,16 +1,17 @@
 """Full-text search over explanations: one small class for SQLite's FTS5, one for PostgreSQL.
 
 Both ask the indexes of migration 0002, which fold case and accents, stem by Porter's algorithm and keep stop words.
+Filters narrow a search by lists of ids where those are short (`search_scope`), else row by row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import connections
-from django.db.models import BooleanField, FloatField
+from django.db.models import BooleanField
 from django.db.models.expressions import RawSQL
 
 from explanations.search_query import Query, Term
@@ -18,6 +19,15 @@ from explanations.search_query import Query, Term
 if TYPE_CHECKING:
     from explanations.models import SubjectModel
     from explanations.querysets import ExplanationQuerySet
+    from explanations.search_scope import Scope
+
+
+LEADING = 2_000
+"""Ids in a list that are looked up one by one in the full-text index, in 10 microseconds each."""
+COMMON = 1 / 8
+"""The share of explanations from which on each row on a walk is looked up in the full-text index."""
+SAMPLED = 2_000
+"""Matches from whose density is told how common a query's are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +51,14 @@ class Criteria:
 class Engine(Protocol):
     """What a database does for a search."""
 
-    def match(self, rows: ExplanationQuerySet, query: Query, *, are_many: bool) -> ExplanationQuerySet:
-        """Return the rows that match; `are_many` tells how best to find them, and changes nothing else."""
+    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[int]:
+        """Return the ids of at most `limit` of the rows that match, in order. One query.
 
-    def rank(self, rows: ExplanationQuerySet, query: Query) -> ExplanationQuerySet:
-        """Return the rows that match, each with its `relevance`: the higher, the better."""
+        The rows have passed every filter, and the scope is of the same filters: each engine takes the form it likes.
+        """
+
+    def match(self, rows: ExplanationQuerySet, query: Query, scope: Scope) -> ExplanationQuerySet:
+        """Return those of the rows that match, for reading them in an order that an index has."""
 
 
 def engine(using: str) -> Engine:
@@ -58,41 +71,80 @@ class SqliteEngine:
 
     STEMS, WORDS = "explanations_stems", "explanations_words"
 
-    def match(self, rows: ExplanationQuerySet, query: Query, *, are_many: bool) -> ExplanationQuerySet:
-        """Return the rows that match.
+    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[int]:  # noqa: ARG002
+        """Return the ids of at most `limit` explanations that match, in order.
 
-        Many matches are a list to check while an index is walked in the order asked for (among 307,800 rows: 4 ms
-        for the best of 20,000 matches; joined and sorted, 67); a few are looked up one by one.
+        Reads the full-text index alone where no filter has to be checked row by row.
         """
-        if are_many:
-            return self._check(rows, query, (self.STEMS, self.WORDS))
-        return self._join(rows, query)[0]
-
-    def rank(self, rows: ExplanationQuerySet, query: Query) -> ExplanationQuerySet:
-        """Return the matches with their bm25, by the stems unless every term is a prefix."""
-        rows, table = self._join(rows, query)
-        # bm25 is the better the lower.
-        return rows.annotate(relevance=RawSQL(f"-bm25({table})", (), FloatField()))  # noqa: S611
-
-    def _join(self, rows: ExplanationQuerySet, query: Query) -> tuple[ExplanationQuerySet, str]:
-        """Return the rows joined to the table that finds them, and that table."""
-        has_stems = bool(query.chosen(is_prefix=False, is_excluded=False))
-        table, other = (self.STEMS, self.WORDS) if has_stems else (self.WORDS, self.STEMS)
+        lead = self.STEMS if query.chosen(is_prefix=False, is_excluded=False) else self.WORDS
+        conditions = self._conditions(scope, query, lead)
+        where, parameters = self._joined(conditions)
+        if not scope.is_narrowed:
+            sql = f"SELECT rowid FROM {lead} WHERE {where} ORDER BY rowid LIMIT %s"  # noqa: S608
+            with connections[scope.rows.db].cursor() as cursor:
+                cursor.execute(sql, [*parameters, limit])
+                return [pk for (pk,) in cursor.fetchall()]
         # The full-text table must lead: "+" keeps SQLite from looking each row up in it.
-        joined = self._check(rows, query, (other,)).extra(  # noqa: S610  names of ours; what is asked is a parameter
-            tables=[table],
-            where=[f"{table} MATCH %s", f"explanations_explanation.id = +{table}.rowid"],
-            params=[self._expression(query, table)],
+        joined = scope.rows.extra(  # noqa: S610  names of ours; what is asked is a parameter
+            tables=[lead], where=[where, f"explanations_explanation.id = +{lead}.rowid"], params=parameters
         )
-        return cast("ExplanationQuerySet", joined), table
+        return sorted(joined.order_by().values_list("id", flat=True)[:limit])
 
-    def _check(self, rows: ExplanationQuerySet, query: Query, tables: Sequence[str]) -> ExplanationQuerySet:
-        for table in tables:
-            if expression := self._expression(query, table):
-                rows = rows.filter(self._is_in(table, expression))
-            elif excluded := self._excluded(query, table):
-                rows = rows.exclude(self._is_in(table, excluded))
-        return rows
+    def match(self, rows: ExplanationQuerySet, query: Query, scope: Scope) -> ExplanationQuerySet:
+        """Return those of the rows that match, for walking an index in the order asked for. A query, sometimes.
+
+        A list of the matches is checked against; where they are common, each row is looked up in the full-text index,
+        since there are few rows on the way to the fiftieth match, and a long list would take long to make.
+        """
+        lead = self.STEMS if query.chosen(is_prefix=False, is_excluded=False) else self.WORDS
+        if lead == self.STEMS and not scope.lists_places and self._are_common(rows.db, query):
+            # The rows have passed the filters already.
+            where, parameters = self._joined(self._matches(query, lead))
+            sql = f"EXISTS (SELECT 1 FROM {lead} WHERE {where} AND {lead}.rowid = explanations_explanation.id)"  # noqa: S608
+        else:
+            where, parameters = self._joined(self._conditions(scope, query, lead))
+            # "+": the list is to be checked against, not to lead.
+            sql = f"+explanations_explanation.id IN (SELECT rowid FROM {lead} WHERE {where})"  # noqa: S608
+        return rows.filter(RawSQL(sql, parameters, BooleanField()))  # noqa: S611
+
+    def _are_common(self, using: str, query: Query) -> bool:
+        """Return whether a good part of all explanations match, going by how densely the first of them lie."""
+        sql = f"SELECT rowid FROM {self.STEMS} WHERE {self.STEMS} MATCH %s ORDER BY rowid LIMIT %s"  # noqa: S608
+        with connections[using].cursor() as cursor:
+            cursor.execute(sql, [self._expression(query, self.STEMS), SAMPLED])
+            ids = [pk for (pk,) in cursor.fetchall()]
+        return len(ids) == SAMPLED and len(ids) >= COMMON * (ids[-1] - ids[0] + 1)
+
+    def _conditions(self, scope: Scope, query: Query, lead: str) -> list[tuple[str, Sequence[Any]]]:
+        """Return what a row of the table that leads must meet: SQL and its parameters."""
+        conditions = self._matches(query, lead)
+        if scope.span is not None:
+            conditions.append((f"{lead}.rowid BETWEEN %s AND %s", scope.span))
+        # "+": a list is to be checked against, not to lead, unless its ids are so few that each may be looked up.
+        plus = "" if scope.shortest <= LEADING and lead == self.STEMS else "+"
+        conditions += [self._listed(f"{plus}{lead}.rowid IN", rows) for rows in scope.lists]
+        conditions += [self._listed(f"+{lead}.rowid NOT IN", rows) for rows in scope.without]
+        return conditions
+
+    @staticmethod
+    def _listed(place: str, rows: ExplanationQuerySet) -> tuple[str, Sequence[Any]]:
+        sql, parameters = rows.order_by().values("id").query.sql_with_params()
+        return f"{place} ({sql})", parameters
+
+    def _matches(self, query: Query, lead: str) -> list[tuple[str, Sequence[Any]]]:
+        """Return what the query asks of a row of the table that leads."""
+        conditions: list[tuple[str, Sequence[Any]]] = [(f"{lead} MATCH %s", [self._expression(query, lead)])]
+        other = self.WORDS if lead == self.STEMS else self.STEMS
+        # "+" on each: lists are to be checked against, not to lead.
+        if expression := self._expression(query, other):
+            conditions.append((f"+{lead}.rowid IN (SELECT rowid FROM {other} WHERE {other} MATCH %s)", [expression]))  # noqa: S608
+        elif excluded := self._excluded(query, other):
+            conditions.append((f"+{lead}.rowid NOT IN (SELECT rowid FROM {other} WHERE {other} MATCH %s)", [excluded]))  # noqa: S608
+        return conditions
+
+    @staticmethod
+    def _joined(conditions: Sequence[tuple[str, Sequence[Any]]]) -> tuple[str, list[Any]]:
+        return " AND ".join(sql for sql, _ in conditions), [value for _, values in conditions for value in values]
 
     def _expression(self, query: Query, table: str) -> str:
         """Return what to ask of a table; nothing where it would only exclude, which FTS5 cannot."""
@@ -109,40 +161,32 @@ class SqliteEngine:
         quoted = " ".join(term.words).replace('"', '""')
         return f'"{quoted}"' + ("*" if term.is_prefix else "")
 
-    @staticmethod
-    def _is_in(table: str, expression: str) -> RawSQL:
-        # "+": the list is to be checked against, not to lead.
-        sql = f"+explanations_explanation.id IN (SELECT rowid FROM {table} WHERE {table} MATCH %s)"  # noqa: S608
-        return RawSQL(sql, (expression,), BooleanField())  # noqa: S611
-
 
 class PostgresEngine:
     """Two generated columns, of stems and of words. Every word is quoted."""
 
     STEMS, WORDS = ("search_stems", "neuronviewer_stems"), ("search_words", "simple")
 
-    def match(
-        self,
-        rows: ExplanationQuerySet,
-        query: Query,
-        *,
-        are_many: bool,  # noqa: ARG002
-    ) -> ExplanationQuerySet:
-        """Return the rows that match. The planner knows by its statistics whether they are many."""
+    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[int]:
+        """Return the ids of at most `limit` explanations that match, in order.
+
+        Which of more they are is left to the database, which finds the first it comes upon soonest.
+        """
+        found = self._within(self._matching(rows, query), scope)
+        return sorted(found.order_by().values_list("id", flat=True)[:limit])
+
+    def match(self, rows: ExplanationQuerySet, query: Query, scope: Scope) -> ExplanationQuerySet:
+        """Return those of the rows that match. The planner knows by its statistics whether they are common."""
+        return self._within(self._matching(rows, query), scope)
+
+    def _within(self, rows: ExplanationQuerySet, scope: Scope) -> ExplanationQuerySet:
+        return rows if scope.span is None else rows.filter(id__range=scope.span)
+
+    def _matching(self, rows: ExplanationQuerySet, query: Query) -> ExplanationQuerySet:
         for is_prefix in (False, True):
             if expression := self._expression(query, is_prefix=is_prefix):
                 rows = rows.filter(self._compare("@@", is_prefix, expression))
         return rows
-
-    def rank(self, rows: ExplanationQuerySet, query: Query) -> ExplanationQuerySet:
-        """Return the matches with their ts_rank, by the stems unless every term is a prefix."""
-        is_prefix = not query.chosen(is_prefix=False, is_excluded=False)
-        column, config = self._index(is_prefix)
-        # 1 divides by the length's logarithm, as bm25 favours the shorter text.
-        sql = f"ts_rank(explanations_explanation.{column}, to_tsquery('{config}', %s), 1)"
-        return self.match(rows, query, are_many=False).annotate(
-            relevance=RawSQL(sql, (self._expression(query, is_prefix=is_prefix),), FloatField())  # noqa: S611
-        )
 
     def _index(self, is_prefix: bool) -> tuple[str, str]:
         return self.WORDS if is_prefix else self.STEMS
@@ -161,13 +205,3 @@ class PostgresEngine:
     def _quote(term: Term) -> str:
         words = ["'" + word.replace("\\", "\\\\").replace("'", "''") + "'" for word in term.words]
         return "(" + " <-> ".join(words) + (":*" if term.is_prefix else "") + ")"
-
-
-def match(rows: ExplanationQuerySet, query: Query, *, are_many: bool = False) -> ExplanationQuerySet:
-    """Return the explanations among `rows` that match the query; all where it is empty."""
-    return engine(rows.db).match(rows, query, are_many=are_many) if query.terms else rows
-
-
-def rank(rows: ExplanationQuerySet, query: Query) -> ExplanationQuerySet:
-    """Return the explanations among `rows` that match, with `relevance`. The query must not be empty."""
-    return engine(rows.db).rank(rows, query)

@@ -13,7 +13,7 @@ from explanations.forms.search import SearchForm
 from explanations.http import HtmxHttpRequest, render_page, wants_fragment
 from explanations.import_commands import describe_numbers, import_command, missing_layers
 from explanations.models import Explanation, SubjectModel
-from explanations.results import COUNTED, Results, find_explanations
+from explanations.results import RANKED, Results, find_explanations
 from explanations.search_query import Query, split_marks
 
 EXAMPLES = {
@@ -60,7 +60,7 @@ def search(request: HtmxHttpRequest) -> HttpResponse:
         "hits": _hits(results, form.query) if results else [],
         "shared_model": _shared_model(results) if results else None,
         "simulator": results.simulators[0] if results and len(results.simulators) == 1 else None,
-        "counted": COUNTED,
+        "ranked": RANKED,
         "examples": [(text, urlencode({"q": text}), words) for text, words in EXAMPLES.items()],
         "models": form.models.values(),
         "as_fragment": wants_fragment(request),

@@ -35,17 +35,25 @@ def add(world: World, text: str, score: float | None = None, **fields: object) -
     )
 
 
+WALKED = {"results.FEW": 0}
+ROW_BY_ROW = {"search_scope.SHORT": 0, "search_scope.MEASURED": 0}
+LOOKED_UP = {"search.SAMPLED": 1, "search.COMMON": 0}
+LEADING = {"search.LEADING": 10**9}
+CHECKED = {"search.LEADING": 0}
+WAYS: tuple[dict[str, int], ...] = ({}, WALKED, ROW_BY_ROW, WALKED | ROW_BY_ROW, WALKED | LOOKED_UP, LEADING, CHECKED)
+"""What depends on how much there is: whether matches are sorted or met on a walk, and filters listed or checked."""
+
+
 def found(text: str, **criteria: object) -> set[str]:
-    """Return the texts that match; the same whether few or many are expected, and however they are ordered."""
+    """Return the texts that match; the same by every way to find them, and however they are ordered."""
     query = parse_query(text)
     assert query.problems == ()
     answers = []
     for sort in ("relevance", "score", "lowest") if query.terms else ("score", "lowest"):
-        for counted in (10_000, 0):
+        for way in WAYS:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(results_module, "COUNTED", counted)
-                if sort == "relevance" and not counted:
-                    continue
+                for name, value in way.items():
+                    patch.setattr(f"explanations.{name}", value)
                 results = find_explanations(Criteria(query=query, sort=sort, **criteria), "")  # type: ignore[arg-type]
             answers.append({row.text for row in results.page.rows})
     assert all(answer == answers[0] for answer in answers)
@@ -275,6 +283,7 @@ def test_scores_order_with_the_undefined_last(world: World) -> None:
 @pytest.mark.parametrize("sort", ["relevance", "score", "lowest"])
 def test_pages_hold_every_match_once(world: World, monkeypatch: pytest.MonkeyPatch, sort: str, counted: int) -> None:
     monkeypatch.setattr(results_module, "COUNTED", counted)
+    monkeypatch.setattr(results_module, "RANKED", counted)
     for i in range(7):
         add(world, "zebra", None if i == 3 else i / 10)
     criteria = Criteria(query=parse_query("zebra"), sort=sort)
@@ -358,7 +367,8 @@ def test_the_filter_is_stated_as_a_sentence(client: Client, world: World) -> Non
 
 def test_more_than_can_be_counted_is_said_so(client: Client, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results_module, "COUNTED", 1)
-    monkeypatch.setattr("explanations.views.search.COUNTED", 1)
+    monkeypatch.setattr(results_module, "RANKED", 1)
+    monkeypatch.setattr("explanations.views.search.RANKED", 1)
     text = visible(body(client, "?q=tuesday"))
     assert "More than 1 explanation" in text
     assert "Ranked among the first 1 matches" in text
@@ -479,10 +489,10 @@ def test_it_only_answers_get(client: Client, world: World, method: str) -> None:
     [
         ("", 1),
         ("?q=-x", 1),
-        ("?q=tuesday", 3),
-        ("?q=tuesday&sort=score", 4),
+        ("?q=tuesday", 5),
+        ("?q=tuesday&sort=score", 5),
         ("?model=tiny&min_score=0.1", 4),
-        ("?q=zebra", 2),
+        ("?q=zebra", 3),
     ],
 )
 def test_its_queries_are_few(
