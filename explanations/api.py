@@ -36,6 +36,7 @@ from explanations.pipeline.packing import PackedRecord
 from explanations.pipeline.records import Kind
 from explanations.results import find_explanations
 from explanations.search_query import find_marks
+from explanations.unchanged import answer_unchanged
 
 MAX_EXPLANATIONS = 200
 """Explanations in a neuron's answer."""
@@ -338,5 +339,5 @@ def urls() -> tuple[list[URLPattern], str, str]:
     mounted, application, namespace = api.urls
     patterns = [pattern for pattern in mounted if isinstance(pattern, URLPattern)]
     for pattern in patterns:
-        pattern.callback = read_only(pattern.callback)
+        pattern.callback = read_only(answer_unchanged(pattern.callback))
     return patterns, application, namespace

@@ -1,9 +1,9 @@
 """Pages that have not changed since a browser saw them: answered in one query, without building them again.
 
 An ETag stands for all that a page is made of: the address and how htmx asks for it, who asks, the program, and the
-version of the data. That version changes with every write to the database, whoever makes it, so nothing has to be kept in
-step by hand: PostgreSQL's own snapshot, or on SQLite a random number that triggers renew (migration 0008). It is read
-before the page's data, so that a write in between makes the page look older than it is, never newer.
+version of the data. That version changes with every write to the database, whoever makes it, so nothing has to be kept
+in step by hand: PostgreSQL's own snapshot, or on SQLite a random number that triggers renew (`version_triggers`). It is
+read before the page's data, so that a write in between makes the page look older than it is, never newer.
 """
 
 from __future__ import annotations
@@ -69,7 +69,11 @@ def _who(request: HttpRequest) -> list[str]:
     """Return what tells people apart, and the secret that the forms on their pages are bound to."""
     if settings.SESSION_COOKIE_NAME not in request.COOKIES or not request.user.is_authenticated:
         return ["nobody"]
-    return [str(request.user.pk), request.user.get_session_auth_hash(), request.COOKIES.get(settings.CSRF_COOKIE_NAME, "")]
+    return [
+        str(request.user.pk),
+        request.user.get_session_auth_hash(),
+        request.COOKIES.get(settings.CSRF_COOKIE_NAME, ""),
+    ]
 
 
 def data_version() -> str | None:

@@ -15,13 +15,7 @@ PEOPLE = ("auth_user", "auth_group", "auth_user_groups", "auth_user_user_permiss
 LEASES = frozenset({"lease_owner", "lease_until"})
 """Columns that a worker renews every few seconds and no page shows."""
 # A random number, not a counter: a database that was put back to an earlier state never counts to the same again.
-_RENEW = f"UPDATE {TABLE} SET number = random()"
-
-
-def create_table(connection: BaseDatabaseWrapper) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(f"CREATE TABLE IF NOT EXISTS {TABLE} (number INTEGER NOT NULL)")
-        cursor.execute(f"INSERT INTO {TABLE} SELECT random() WHERE NOT EXISTS (SELECT 1 FROM {TABLE})")  # noqa: S608
+_RENEW = f"UPDATE {TABLE} SET number = random()"  # noqa: S608
 
 
 def create_triggers(connection: BaseDatabaseWrapper) -> None:

@@ -17,6 +17,7 @@ from explanations.import_commands import import_command, source_of
 from explanations.models import Neuron
 from explanations.paging import paginate
 from explanations.statistics import read_statistics
+from explanations.unchanged import answer_unchanged
 from explanations.views.model import find_model
 
 SHOWN_FIELDS = (
@@ -45,6 +46,7 @@ class Column:
 
 
 @require_safe
+@answer_unchanged
 def layer(request: HtmxHttpRequest, slug: str, layer: int) -> HttpResponse:
     model = find_model(slug)
     if layer >= model.layers:

@@ -20,6 +20,7 @@ from explanations.http import HtmxHttpRequest
 from explanations.import_commands import import_command
 from explanations.models import SubjectModel
 from explanations.statistics import LayerStatistics, ModelStatistics, Scores, read_statistics
+from explanations.unchanged import answer_unchanged
 
 
 def find_model(slug: str) -> SubjectModel:
@@ -44,6 +45,7 @@ class LayerRow:
 
 
 @require_safe
+@answer_unchanged
 def model(request: HtmxHttpRequest, slug: str) -> HttpResponse:
     subject = find_model(slug)
     statistics = read_statistics(subject)

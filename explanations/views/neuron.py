@@ -27,11 +27,13 @@ from explanations.neuron_page.page import (
     find_neuron,
 )
 from explanations.pipeline.records import NeuronId
+from explanations.unchanged import answer_unchanged
 from explanations.views.model import find_model
 from explanations.views.trials import offer_trying
 
 
 @require_safe
+@answer_unchanged
 def neuron(request: HtmxHttpRequest, slug: str, layer: int, index: int) -> HttpResponse:
     """Show a neuron; for htmx only its real and simulated activations."""
     row = find_neuron(slug, NeuronId(layer, index))
@@ -46,6 +48,7 @@ def neuron(request: HtmxHttpRequest, slug: str, layer: int, index: int) -> HttpR
 
 
 @require_safe
+@answer_unchanged
 def excerpts(request: HtmxHttpRequest, slug: str, layer: int, index: int) -> HttpResponse:
     """Show a neuron's excerpts: a part of its page for htmx, plain tables of values where `values` asks for them."""
     row = find_neuron(slug, NeuronId(layer, index))

@@ -21,6 +21,7 @@ from explanations.highlights import read_highlights
 from explanations.http import HtmxHttpRequest
 from explanations.models import Neuron, SubjectModel
 from explanations.statistics import ModelStatistics, Scores, read_statistics
+from explanations.unchanged import answer_unchanged
 from explanations.views.model import chart_model
 
 MAX_CHARTED = 4
@@ -53,6 +54,7 @@ class ModelSummary:
 
 
 @require_safe
+@answer_unchanged
 def overview(request: HtmxHttpRequest) -> HttpResponse:
     models = list(SubjectModel.objects.all())
     summaries = [ModelSummary(model, is_charted=place < MAX_CHARTED) for place, model in enumerate(models)]

@@ -15,6 +15,7 @@ from explanations.import_commands import describe_numbers, import_command, missi
 from explanations.models import Explanation, SubjectModel
 from explanations.results import RANKED, Results, find_explanations
 from explanations.search_query import Query, split_marks
+from explanations.unchanged import answer_unchanged
 
 EXAMPLES = {
     "days week": "both words, in any form: “day” and “weeks” too",
@@ -44,6 +45,7 @@ class Hit:
 
 
 @require_safe
+@answer_unchanged
 def search(request: HtmxHttpRequest) -> HttpResponse:
     form = SearchForm(
         request.GET, list(SubjectModel.objects.only("slug", "name", "layers", "is_synthetic", "data_address"))

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('explanations', '0006_trials'),
+        ('explanations', '0008_run_holds'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
