@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,23 @@ def test_shards_merged_are_what_one_run_is(folder: Path, corpus: Path, tmp_path:
     ]
     assert len(rows[0]) == 96
     assert rows[0] == rows[1]
+
+
+def test_a_run_that_is_told_to_stop_goes_on(
+    folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect(folder, corpus, tmp_path / "whole", model="whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("explanations.management.commands.collect.stopping_on_signals", lambda: nullcontext(lambda: True))
+        with pytest.raises(CommandError, match="keeps what is done, and the same command goes on") as caught:
+            collect(folder, corpus, tmp_path / "work")
+    assert caught.value.returncode == 130
+    assert "has 64 tokens of this collection already" in collect(folder, corpus, tmp_path / "work")
+    one, other = (
+        list(Neuron.objects.filter(model__slug=slug).order_by("layer", "index").values_list("activation_set__data"))
+        for slug in ("whole", "tiny-llama")
+    )
+    assert one == other
 
 
 def test_a_finished_shard_is_not_collected_again(folder: Path, corpus: Path, tmp_path: Path) -> None:

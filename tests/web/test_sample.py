@@ -89,12 +89,15 @@ def test_the_card_calls_the_baseline_as_the_pipeline_does(card: Card) -> None:
     assert (baseline.explainer, baseline.simulator) == (TOKEN_LOOKUP, TOKEN_LOOKUP)
 
 
-def test_only_the_packed_file_is_in_the_repository() -> None:
+def test_what_lies_in_the_repository_is_known_and_small_enough() -> None:
     assert sorted(path.name for path in FIXTURES.iterdir()) == [
         "README.md",
         "smollm2-135m.card.json",
+        "smollm2-135m.corpus.parquet",
+        "smollm2-135m.explanations.jsonl",
         "smollm2-135m.parquet",
     ]
+    assert sum(path.stat().st_size for path in FIXTURES.glob("*.parquet")) <= 40_000_000
 
 
 # Its scores

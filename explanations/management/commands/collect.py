@@ -81,7 +81,9 @@ class Command(BaseCommand):
         with stopping_on_signals() as stopping, show_progress(self.stdout, left, "tokens") as advance:
             collecting.run(advance, stopping, keep=not is_whole or options["keep"])
         if not collecting.is_complete:
-            raise CommandError(f"stopped; {folder} keeps what is done, and the same command goes on", INTERRUPTED)
+            raise CommandError(
+                f"stopped; {folder} keeps what is done, and the same command goes on", returncode=INTERRUPTED
+            )
         if not is_whole:
             self.stdout.write(f"Shard {shard[0]} of {shard[1]} is in {folder}; merge_shards puts all together.")
             return
