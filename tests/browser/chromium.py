@@ -154,6 +154,13 @@ class Browser:
         """Wait until the page shows the text."""
         self.until(lambda driver: text in driver.find_element(By.TAG_NAME, "body").text, f"no “{text}”")
 
+    def patiently(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition holds, for as long as a worker takes that first imports torch."""
+        WebDriverWait(self.driver, 6 * SECONDS_TO_WAIT, 5 * POLL).until(lambda _: condition())
+
+    def patiently_sees(self, text: str) -> None:
+        self.patiently(lambda: text in self.text)
+
     def is_at(self, *parts: str) -> None:
         """Wait until the address has all these parts."""
         self.until(lambda _: all(part in self.address for part in parts), f"the address lacks one of {parts}")

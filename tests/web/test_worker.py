@@ -86,6 +86,24 @@ def test_a_job_whose_worker_is_killed_is_done_once_by_another(site: Site) -> Non
     site.until("tidied up", lambda: site.query(tasks_in) == [("FAILED", 1), ("SUCCESSFUL", len(site.job_ids))])
 
 
+def test_a_text_whose_worker_is_killed_is_tried_again_by_another_before_all_jobs(site: Site) -> None:
+    output, _ = site.start("-m", "tests.web.worker_site", "ask_text").communicate(timeout=DEADLINE_SECONDS)
+    trial = f"SELECT state, attempts FROM explanations_trial WHERE id = {int(output)}"
+    lock_path = site.folder / "lock"
+    arguments = ["-m", "tests.web.worker_site", "hold_texts"]
+    with lock_path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        first = site.start(*arguments, str(site.folder / "reached"), str(lock_path))
+        site.until("in the middle of the text", (site.folder / "reached").exists)
+        first.send_signal(signal.SIGKILL)
+        assert first.wait(timeout=DEADLINE_SECONDS) == -signal.SIGKILL
+    assert site.query(trial) == [("running", 1)]
+    assert site.query("SELECT DISTINCT state FROM explanations_job") == [("queued",)]
+
+    site.start(*arguments, str(site.folder / "again"), str(lock_path))
+    site.until("tried again", lambda: site.query(trial) == [("done", 2)])
+
+
 def test_a_worker_told_to_stop_gives_its_job_back_at_once(site: Site) -> None:
     with held_worker(site) as worker:
         worker.terminate()
