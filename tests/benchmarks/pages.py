@@ -70,7 +70,7 @@ def neuron_page_times(bench: Bench) -> float:
     with visitor() as client:
         places = _places(QUICK_VISITS if bench.is_quick else VISITS)
         _seen(client, places[0])
-        return _percentile([_milliseconds(client, place) for place in places])
+        return percentile([milliseconds(client, place) for place in places])
 
 
 @figure(
@@ -149,11 +149,11 @@ def _seen(client: Client, address: str) -> HttpResponse:
     return response
 
 
-def _milliseconds(client: Client, address: str) -> float:
+def milliseconds(client: Client, address: str) -> float:
     began = time.perf_counter()
     _seen(client, address)
     return (time.perf_counter() - began) * 1000
 
 
-def _percentile(values: Sequence[float], share: float = 0.95) -> float:
+def percentile(values: Sequence[float], share: float = 0.95) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]

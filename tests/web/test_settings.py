@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import stat
 import subprocess
@@ -237,3 +238,12 @@ def test_malformed_folders_are_refused(text: str, complaint: str, monkeypatch: p
     monkeypatch.setenv("FOLDERS", text)
     with pytest.raises(ImproperlyConfigured, match=re.escape(complaint)):
         settings.env_folders("FOLDERS")
+
+
+def test_a_web_server_without_static_files_says_what_to_do(tmp_path: Path) -> None:
+    environment = {**os.environ, "NEURONVIEWER_DATA": str(tmp_path), "DATABASE_URL": "", "DEBUG": ""}
+    started = subprocess.run(
+        [sys.executable, "-c", "import neuronviewer.wsgi"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert started.returncode == 3
+    assert started.stderr.endswith("run “python manage.py collectstatic --no-input” first.\n")
