@@ -37,6 +37,12 @@ def why_not(slug: str) -> str:
     return why_not_loadable(path).replace(str(path), "of this model")
 
 
+def describe() -> str:
+    """Return what changes with all that pages say of trying texts beside the data: settings, and folders that go."""
+    limits = settings.TRIES_PER_HOUR, settings.TRY_MAX_TOKENS
+    return repr((limits, [(slug, why_not(slug)) for slug in settings.NEURONVIEWER_SUBJECTS]))
+
+
 def warm_subject(slug: str, *, layers: int, neurons_per_layer: int) -> SubjectModel:
     """Return the model, opened if it is not the one that was last asked for. SubjectModelError in words for anybody."""
     if problem := why_not(slug):

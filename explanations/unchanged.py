@@ -1,9 +1,10 @@
 """Pages that have not changed since a browser saw them: answered in one query, without building them again.
 
-An ETag stands for all that a page is made of: the address and how htmx asks for it, who asks, the program, and the
-version of the data. That version changes with every write to the database, whoever makes it, so nothing has to be kept
-in step by hand: PostgreSQL's own snapshot, or on SQLite a random number that triggers renew (`version_triggers`). It is
-read before the page's data, so that a write in between makes the page look older than it is, never newer.
+An ETag stands for all that a page is made of: the address and how htmx asks for it, who asks, the program, whether
+texts can be tried, and the version of the data. That version changes with every write to the database, whoever makes
+it, so nothing has to be kept in step by hand: PostgreSQL's own snapshot, or on SQLite a random number that triggers
+renew (`version_triggers`). It is read before the page's data, so that a write in between makes the page look older than
+it is, never newer.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response, patch_cache_control, patch_vary_headers
 from django.utils.crypto import salted_hmac
+
+from explanations import subjects
 
 View = Callable[..., HttpResponse]
 
@@ -60,7 +63,14 @@ def page_tag(request: HttpRequest) -> str | None:
     version = data_version()
     if version is None or len(get_messages(request)):
         return None
-    parts = [version, program_version(), request.get_host(), request.get_full_path(), *_who(request)]
+    parts = [
+        version,
+        program_version(),
+        subjects.describe(),
+        request.get_host(),
+        request.get_full_path(),
+        *_who(request),
+    ]
     parts += [request.headers.get(name, "") for name in VARYING]
     return f'W/"{salted_hmac("explanations.unchanged", repr(parts), algorithm="sha256").hexdigest()[:32]}"'
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -12,8 +14,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
-from explanations import review, store
-from explanations.models import ActivationSet, Excerpt, Explanation, Job, Neuron, Simulation, SubjectModel
+from explanations import review, store, trial_leases
+from explanations.models import ActivationSet, Excerpt, Explanation, Job, Neuron, Simulation, SubjectModel, Trial
 from explanations.version_triggers import create_triggers, watched_tables
 from tests.world import World, make_world
 
@@ -179,3 +181,24 @@ def test_nothing_is_kept_while_templates_may_change_or_within_a_transaction(last
 def test_what_is_not_there_has_no_tag(world: World, client: Client) -> None:
     assert not client.get("/tiny/layers/9/").has_header("ETag")
     assert not client.get(NEURON).has_header("ETag"), "within a transaction"
+
+
+def test_a_folder_that_goes_and_texts_that_are_kept_change_the_page(
+    lasting_world: World, settings: Any, tmp_path: Path
+) -> None:
+    client = Client()
+    known = [tag(client)]
+    for folders in ({"tiny": tmp_path / "missing"}, {"tiny": tmp_path}):
+        settings.NEURONVIEWER_SUBJECTS = folders
+        known.append(tag(client))
+    settings.TRY_MAX_TOKENS = 9
+    known.append(tag(client))
+    trial = Trial(model=lasting_world.model, neuron=lasting_world.neuron, author=lasting_world.reader)
+    trial.save()
+    known.append(tag(client))
+    trial_leases.claim(trial.pk, "one")
+    known.append(tag(client))
+    trial_leases.renew(trial.pk, "one")
+    # PostgreSQL's snapshot counts every write, seen or not.
+    assert tag(client) == known[-1] or connection.vendor == "postgresql"
+    assert len(set(known)) == len(known)
