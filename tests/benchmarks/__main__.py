@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="little data, three rounds: to see that it works")
+    parser.add_argument("--quick", action="store_true", help="little data, one round: to see that it works")
     parser.add_argument("--only", default="", metavar="NAME", help="those whose name or module holds this")
     parser.add_argument("--list", action="store_true", help="name the measurements")
     parser.add_argument("--database", default="", help=argparse.SUPPRESS)

@@ -102,7 +102,7 @@ def ratio(
     on: On = "databases",
     rounds: int = ROUNDS,
 ) -> Callable[[RatioFunction], RatioFunction]:
-    """Register a measurement of a subject against its floor, in `rounds` rounds (three in a quick run)."""
+    """Register a measurement of a subject against its floor, in `rounds` rounds (one in a quick run)."""
 
     def register(function: RatioFunction) -> RatioFunction:
         _add(name, function, what=subject, floor=floor, at_most=at_most, at_least=at_least, on=on, rounds=rounds)

@@ -19,6 +19,7 @@ MOST_CALLS = 2_000
 SECONDS_OF_ROUNDS = 45.0
 """No new round begins after so long; three are run whatever they take."""
 FEWEST_ROUNDS = 3
+QUICK_ROUNDS = 1
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -72,7 +73,7 @@ def _measure_figure(measurement: Measurement, bench: Bench) -> dict[str, float]:
 
 def _measure_ratio(measurement: Measurement, bench: Bench) -> dict[str, float]:
     with measurement.open(bench) as pair:
-        rounds = FEWEST_ROUNDS if bench.is_quick else measurement.rounds
+        rounds = QUICK_ROUNDS if bench.is_quick else measurement.rounds
         turns = run_rounds(pair, rounds)
     ratios = [subject.amount / floor.amount for floor, subject in turns]
     cpu = [subject.cpu / floor.cpu for floor, subject in turns if floor.cpu > 0]
