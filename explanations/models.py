@@ -354,6 +354,7 @@ class Flag(models.Model):
         KEPT = "kept", "kept"
         RETIRED = "retired", "retired"
         REEXPLAINED = "reexplained", "retired and re-explained"
+        WITHDRAWN = "withdrawn", "withdrawn"
 
     UNDECIDED: ClassVar = [State.OPEN, State.CLAIMED]
 
@@ -394,11 +395,12 @@ class Flag(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(state__in=["open", "claimed"], decided_at__isnull=True)
-                | Q(state__in=["kept", "retired", "reexplained"], decided_at__isnull=False),
+                | Q(state__in=["kept", "retired", "reexplained", "withdrawn"], decided_at__isnull=False),
                 name="flag_decided_has_time",
             ),
             models.CheckConstraint(
-                condition=Q(state__in=["open", "claimed"]) | ~Q(decision_reason=""), name="flag_decided_has_reason"
+                condition=Q(state__in=["open", "claimed", "withdrawn"]) | ~Q(decision_reason=""),
+                name="flag_decided_has_reason",
             ),
             models.CheckConstraint(
                 condition=~Q(state="open") | Q(reviewer__isnull=True), name="flag_open_has_no_reviewer"
@@ -430,6 +432,8 @@ class ReviewEvent(models.Model):
         KEPT = "kept", "kept"
         RETIRED = "retired", "retired"
         REEXPLAINED = "reexplained", "retired and sent to be re-explained"
+        WITHDRAWN = "withdrawn", "withdrawn"
+        RESTORED = "restored", "explanation restored"
 
     flag = models.ForeignKey(Flag, on_delete=models.CASCADE, related_name="events")
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -441,7 +445,18 @@ class ReviewEvent(models.Model):
         ordering: ClassVar = ["id"]
         constraints: ClassVar = [
             models.CheckConstraint(
-                condition=Q(action__in=["flagged", "claimed", "released", "kept", "retired", "reexplained"]),
+                condition=Q(
+                    action__in=[
+                        "flagged",
+                        "claimed",
+                        "released",
+                        "kept",
+                        "retired",
+                        "reexplained",
+                        "withdrawn",
+                        "restored",
+                    ]
+                ),
                 name="review_event_action_is_known",
             ),
         ]

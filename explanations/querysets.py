@@ -144,12 +144,16 @@ def review_states(reviewer: User) -> dict[str, Q]:
         "open": Q(state="open"),
         "claimed": Q(state="claimed"),
         "mine": Q(state="claimed", reviewer=reviewer),
-        "decided": ~Q(state__in=undecided),
+        "decided": Q(state__in=["kept", "retired", "reexplained"]),
         "kept": Q(state="kept"),
         "retired": Q(state="retired"),
         "reexplained": Q(state="reexplained"),
+        "withdrawn": Q(state="withdrawn"),
         "all": Q(),
     }
+
+
+FLAG_STATES = ("open", "claimed", "kept", "retired", "reexplained", "withdrawn")
 
 
 class FlagQuerySet(models.QuerySet["Flag"]):
@@ -169,11 +173,17 @@ class FlagQuerySet(models.QuerySet["Flag"]):
     def count_states(self, reviewer: User) -> dict[str, int]:
         """Return the number of flags in each state of the review queue. Two queries, the first from an index alone."""
         found = dict(self.order_by().values_list("state").annotate(Count("pk")))
-        counts = {state: found.get(state, 0) for state in ("open", "claimed", "kept", "retired", "reexplained")}
+        counts = {state: found.get(state, 0) for state in FLAG_STATES}
         undecided = counts["open"] + counts["claimed"]
         every = sum(counts.values())
         mine = self.in_state("mine", reviewer).count()
-        return {**counts, "undecided": undecided, "mine": mine, "decided": every - undecided, "all": every}
+        return {
+            **counts,
+            "undecided": undecided,
+            "mine": mine,
+            "decided": every - undecided - counts["withdrawn"],
+            "all": every,
+        }
 
     def for_review(self) -> FlagQuerySet:
         """Return flags with all that the queue shows of them.

@@ -17,6 +17,8 @@ from explanations.models import Explanation, Flag, Job, ReviewEvent
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
+RETIRING = (Flag.State.RETIRED, Flag.State.REEXPLAINED)
+"""Decisions that retire the explanation."""
 DECISIONS = (Flag.State.KEPT, Flag.State.RETIRED, Flag.State.REEXPLAINED)
 
 
@@ -37,6 +39,8 @@ def describe_state(flag: Flag, person: User) -> str:
     who = "you" if flag.reviewer_id == person.pk else flag.reviewer.get_username() if flag.reviewer else "a former user"
     if flag.state == Flag.State.OPEN:
         return "open, claimed by nobody"
+    if flag.state == Flag.State.WITHDRAWN:
+        return f"withdrawn by {'you' if flag.reporter_id == person.pk else 'whoever filed it'}"
     return f"{flag.get_state_display()} by {who}"
 
 
@@ -74,6 +78,23 @@ def _create_flag(explanation: Explanation, reporter: User, reason: str, note: st
     ReviewEvent.objects.create(flag=flag, actor=reporter, action=ReviewEvent.Action.FLAGGED, reason=note)
     store.refresh_headlines([locked.neuron_id])
     return flag
+
+
+@transaction.atomic
+def withdraw_flag(*, flag: Flag, person: User, seen: int) -> None:
+    """Take one's own flag back, as long as no reviewer has claimed it."""
+    explanation = _lock_explanation(flag.explanation_id)
+    locked = _lock_flag(flag, person, seen)
+    if locked.reporter_id != person.pk:
+        raise ReviewError("Only the person who filed a flag can withdraw it.")
+    if locked.state == Flag.State.CLAIMED:
+        raise ReviewError(f"Flag {flag.pk} is {describe_state(locked, person)}, so it is theirs to decide now.")
+    if locked.state != Flag.State.OPEN:
+        raise ReviewError(f"Flag {flag.pk} is {describe_state(locked, person)}: there is nothing to withdraw.")
+    locked.state, locked.decided_at = Flag.State.WITHDRAWN, timezone.now()
+    locked.save(update_fields=["state", "decided_at"])
+    ReviewEvent.objects.create(flag=locked, actor=person, action=ReviewEvent.Action.WITHDRAWN)
+    store.refresh_headlines([explanation.neuron_id])
 
 
 # Claiming
@@ -153,6 +174,22 @@ def _request_job(explanation: Explanation, reviewer: User) -> Job:
         return jobs.request_job(neuron=explanation.neuron, parent=explanation, requested_by=reviewer)
     except jobs.JobExists as exists:
         return exists.job
+
+
+@transaction.atomic
+def restore_explanation(*, flag: Flag, reviewer: User, reason: str, seen: int) -> None:
+    """Make the explanation that this flag's decision retired current again. The flag keeps its decision."""
+    explanation = _lock_explanation(flag.explanation_id)
+    locked = _lock_flag(flag, reviewer, seen)
+    if explanation.is_current:
+        raise ReviewError("This explanation is current already, so there is nothing to restore.")
+    if locked.state not in RETIRING:
+        raise ReviewError(f"Flag {flag.pk} is {describe_state(locked, reviewer)}: it did not retire the explanation.")
+    explanation.state = Explanation.State.CURRENT
+    explanation.save(update_fields=["state"])
+    action, why = ReviewEvent.Action.RESTORED, store.storable_text(reason)
+    ReviewEvent.objects.create(flag=locked, actor=reviewer, action=action, reason=why)
+    store.refresh_headlines([explanation.neuron_id])
 
 
 def _close_flags(flags: list[Flag], reviewer: User, decision: str, reason: str, job: Job | None) -> None:

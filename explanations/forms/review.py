@@ -22,6 +22,7 @@ STATES = {
     "kept": "kept",
     "retired": "retired",
     "reexplained": "retired and re-explained",
+    "withdrawn": "withdrawn",
     "all": "all",
 }
 """The states of the queue's filter, in words. `querysets.review_states` says what they mean."""
@@ -97,6 +98,16 @@ class DecisionForm(SeenForm):
         decision = self.fields["decision"]
         assert isinstance(decision, forms.ChoiceField)
         decision.choices = choices
+
+
+class RestoreForm(SeenForm):
+    """Why a retired explanation is to be current again."""
+
+    reason = Prose(label="Why restore it?", error_messages={"required": "Give the reason: it is kept in the history."})
+
+    def __init__(self, data: Any = None, *, flag: Flag) -> None:
+        """`flag` comes from `FlagQuerySet.for_review`."""
+        super().__init__(data, auto_id=f"id_restore_%s_{flag.pk}", initial={"seen": flag.last_event or 0})  # type: ignore[attr-defined]
 
 
 class QueueFilter(forms.Form):

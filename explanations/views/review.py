@@ -15,7 +15,7 @@ from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
 from explanations import review as reviewing
 from explanations.access import next_address, permission_first, safe_address, sign_in_first
-from explanations.forms.review import STATES, DecisionForm, FlagForm, QueueFilter, SeenForm
+from explanations.forms.review import STATES, DecisionForm, FlagForm, QueueFilter, RestoreForm, SeenForm
 from explanations.http import HtmxHttpRequest, render_page, wants_fragment
 from explanations.models import Explanation, Flag
 from explanations.paging import Order, paginate
@@ -102,12 +102,17 @@ def review(request: HtmxHttpRequest) -> HttpResponse:
     return render_page(request, "review", context)
 
 
-def _entry(flag: Flag, person: User, form: DecisionForm | None = None) -> dict[str, Any]:
+def _entry(
+    flag: Flag, person: User, form: DecisionForm | None = None, restoring: RestoreForm | None = None
+) -> dict[str, Any]:
     """Return a flag with what this person can do about it. No query: `flag` comes from `for_review`."""
     claimed = flag.state == Flag.State.CLAIMED
     mine = claimed and flag.reviewer_id == person.pk
     may_review = person.has_perm(REVIEW)
+    retired = flag.state in reviewing.RETIRING and not flag.explanation.is_current
     return {
+        "may_withdraw": flag.state == Flag.State.OPEN and flag.reporter_id == person.pk,
+        "restoring": (restoring or RestoreForm(flag=flag)) if may_review and retired else None,
         "flag": flag,
         "state_words": reviewing.describe_state(flag, person),
         "may_claim": may_review and (flag.state == Flag.State.OPEN or (claimed and flag.reviewer_id is None)),
@@ -186,12 +191,51 @@ def decide(request: HtmxHttpRequest, pk: int) -> HttpResponse:
     return _go_back(request, flag)
 
 
+@sign_in_first
+@require_POST
+def withdraw(request: HtmxHttpRequest, pk: int) -> HttpResponse:
+    """Take back a flag of one's own. Whose it is, is for `reviewing` to look at."""
+    flag, form = get_object_or_404(Flag, pk=pk), SeenForm(request.POST)
+    if flag.reporter_id != request.user.pk:
+        raise PermissionDenied("Only the person who filed a flag can withdraw it.")
+    try:
+        if not form.is_valid():
+            raise ReviewError("The form is incomplete, so nothing was done. Try again from this page.")
+        reviewing.withdraw_flag(flag=flag, person=person_of(request), **form.cleaned_data)
+    except ReviewError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, _with_link("You have withdrawn {}: no reviewer will be asked.", flag))
+    return _go_back(request, flag)
+
+
+@reviewers_only
+@require_POST
+def restore(request: HtmxHttpRequest, pk: int) -> HttpResponse:
+    """Make a retired explanation current again."""
+    flag, person = _get_flag(pk), person_of(request)
+    form = RestoreForm(request.POST, flag=flag)
+    if not form.is_valid():
+        return _show_again(request, flag, _entry(flag, person, restoring=form))
+    try:
+        reviewing.restore_explanation(flag=flag, reviewer=person, **form.cleaned_data)
+    except ReviewError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, _with_link("The explanation of {} is current again.", flag))
+    return _go_back(request, flag)
+
+
 def _ask_again(request: HtmxHttpRequest, flag: Flag, person: User, form: DecisionForm) -> HttpResponse:
-    """Return the form with what is wrong in it: in its place on the page for htmx, else on the flag's own page."""
     entry = _entry(flag, person, form)
     if entry["form"] is None:
         messages.error(request, f"Flag {flag.pk} is {entry['state_words']}. Claim it before you decide.")
         return _go_back(request, flag)
+    return _show_again(request, flag, entry)
+
+
+def _show_again(request: HtmxHttpRequest, flag: Flag, entry: dict[str, Any]) -> HttpResponse:
+    """Return the form with what is wrong in it: in its place on the page for htmx, else on the flag's own page."""
     context = {"nav": "review", "entry": entry, "events": flag.events.select_related("actor")}
     context["next"] = next_address(request, flag.get_absolute_url())
     response = render_page(request, "flag_history", context, fragment="review_actions")

@@ -161,6 +161,7 @@ def test_each_state_says_how_many_it_holds_under_the_filter(reviewer: Client, wo
         "kept": 0,
         "retired": 1,
         "reexplained": 1,
+        "withdrawn": 0,
         "all": 5,
     }
     assert "?layer=0&amp;state=kept" in response.content.decode()
@@ -571,6 +572,111 @@ def test_a_decision_takes_the_same_queries_for_any_number_of_flags(world: World)
             review.decide_flag(flag=flag, reviewer=world.reviewer, decision="retired", reason="x", seen=last)
         counts.append(len(queries))
     assert counts[0] == counts[1] <= 21
+
+
+# Withdrawing and restoring
+
+
+def test_the_reporter_withdraws_an_open_flag(client: Client, world: World, flag: Flag) -> None:
+    client.force_login(world.reader)
+    page = client.get(flag.get_absolute_url()).content.decode()
+    assert f'action="/review/{flag.pk}/withdraw/"' in page
+    page = post(client, flag, "withdraw", {"seen": seen(flag)})
+    assert f"You have withdrawn {link_to(flag)}" in page
+    assert "Withdrawn by you" in page
+    flag.refresh_from_db()
+    assert (flag.state, flag.reviewer, flag.decision_reason) == ("withdrawn", None, "")
+    assert steps(flag) == [("flagged", "reader"), ("withdrawn", "reader")]
+    world.neuron.refresh_from_db()
+    assert world.neuron.open_flag_count == 0
+
+
+def test_after_withdrawing_it_may_be_flagged_again(world: World, flag: Flag) -> None:
+    review.withdraw_flag(flag=flag, person=world.reader, seen=seen(flag))
+    assert file(world.explanation, world.reader).is_undecided
+
+
+def test_a_withdrawn_flag_is_listed_apart(reviewer: Client, world: World, flag: Flag) -> None:
+    review.withdraw_flag(flag=flag, person=world.reader, seen=seen(flag))
+    listed = {s: reviewer.get(QUEUE, {"state": s}).content.decode() for s in ("withdrawn", "decided", "undecided")}
+    assert [s for s, page in listed.items() if flag.get_absolute_url() in page] == ["withdrawn"]
+    assert "Withdrawn by whoever filed it" in listed["withdrawn"]
+    assert "1 withdrawn flag." in listed["withdrawn"]
+
+
+def test_a_claimed_flag_is_not_withdrawn(client: Client, world: World, flag: Flag) -> None:
+    claim(flag, world.reviewer)
+    client.force_login(world.reader)
+    assert "/withdraw/" not in client.get(flag.get_absolute_url()).content.decode()
+    page = post(client, flag, "withdraw", {"seen": seen(flag)})
+    assert "claimed by reviewer, so it is theirs to decide now" in page
+    assert steps(flag)[-1] == ("claimed", "reviewer")
+
+
+def test_nobody_else_withdraws_it(reviewer: Client, flag: Flag) -> None:
+    assert "/withdraw/" not in reviewer.get(flag.get_absolute_url()).content.decode()
+    assert reviewer.post(f"/review/{flag.pk}/withdraw/", {"seen": seen(flag)}).status_code == 403
+    flag.refresh_from_db()
+    assert flag.state == "open"
+
+
+def test_a_stale_withdrawal_changes_nothing(client: Client, world: World, flag: Flag) -> None:
+    old = seen(flag)
+    claim(flag, world.reviewer)
+    review.release_flag(flag=flag, person=world.reviewer, seen=seen(flag))
+    with pytest.raises(ReviewError, match="has changed since you opened the page"):
+        review.withdraw_flag(flag=flag, person=world.reader, seen=old)
+
+
+def test_a_reviewer_restores_what_was_retired(reviewer: Client, world: World, flag: Flag) -> None:
+    before = world.neuron.explanations.get(pk=world.explanation.pk).score
+    decide(claim(flag, world.reviewer), world.reviewer, "retired")
+    world.neuron.refresh_from_db()
+    assert world.neuron.headline_id != world.explanation.pk
+    assert f'action="/review/{flag.pk}/restore/"' in reviewer.get(flag.get_absolute_url()).content.decode()
+    page = post(reviewer, flag, "restore", {"seen": seen(flag), "reason": "it was right after all"})
+    assert f"The explanation of {link_to(flag)} is current again." in page
+    assert "it was right after all" in page
+    assert "/restore/" not in page
+    world.explanation.refresh_from_db()
+    world.neuron.refresh_from_db()
+    assert (world.explanation.state, world.explanation.score) == ("current", before)
+    assert world.neuron.headline_id == world.explanation.pk
+    flag.refresh_from_db()
+    assert flag.state == "retired"
+    assert steps(flag)[-1] == ("restored", "reviewer")
+
+
+def test_restoring_needs_a_reason(reviewer: Client, world: World, flag: Flag) -> None:
+    decide(claim(flag, world.reviewer), world.reviewer, "retired")
+    page = post(reviewer, flag, "restore", {"seen": seen(flag), "reason": " "})
+    assert "Give the reason: it is kept in the history." in page
+    world.explanation.refresh_from_db()
+    assert world.explanation.state == "retired"
+
+
+@pytest.mark.parametrize("decision", ["kept", "retired"])
+def test_what_is_current_is_not_restored(world: World, flag: Flag, decision: str) -> None:
+    decide(claim(flag, world.reviewer), world.reviewer, decision)
+    world.explanation.state = "current"
+    world.explanation.save(update_fields=["state"])
+    with pytest.raises(ReviewError, match="current already"):
+        review.restore_explanation(flag=flag, reviewer=world.reviewer, reason="because", seen=seen(flag))
+
+
+def test_a_flag_that_retired_nothing_restores_nothing(world: World, flag: Flag) -> None:
+    other = file(world.explanation, world.explainer)
+    decide(claim(other, world.reviewer), world.reviewer, "kept")
+    decide(claim(flag, world.reviewer), world.reviewer, "retired")
+    with pytest.raises(ReviewError, match="it did not retire the explanation"):
+        review.restore_explanation(flag=other, reviewer=world.reviewer, reason="because", seen=seen(other))
+
+
+def test_restoring_is_for_reviewers(client: Client, world: World, flag: Flag) -> None:
+    decide(claim(flag, world.reviewer), world.reviewer, "retired")
+    client.force_login(world.reader)
+    assert "/restore/" not in client.get(flag.get_absolute_url()).content.decode()
+    assert client.post(f"/review/{flag.pk}/restore/", {"seen": seen(flag), "reason": "x"}).status_code == 403
 
 
 # A flag's history
