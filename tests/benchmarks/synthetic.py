@@ -56,7 +56,7 @@ class Maker:
         """`excerpts` are a neuron's; as many as the sample has, or more, leaves its records whole."""
         self._layers, self._neurons, self._excerpts = layers, neurons, excerpts
         _, batches = read_sample(FIXTURES / "smollm2-135m.parquet", 500)
-        self._templates = [neuron for batch in batches for neuron in batch]
+        self._templates = [neuron for batch in batches for neuron in batch if neuron.related is not None]
         self._all_excerpts = {key: tokens for t in self._templates for key, tokens in t.excerpts.items()}
         self._words = [[e.text.split() for e in t.explanations or ()] for t in self._templates]
         self._packed = lru_cache(maxsize=None)(self._pack)

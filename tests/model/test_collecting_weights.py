@@ -41,7 +41,7 @@ def made(family: str) -> tuple[TransformerSubject, Weights, list[LayerWeights]]:
     tokenizer = byte_tokenizer()
     subject = TransformerSubject(tiny_family(family, len(tokenizer), layers=3), tokenizer)
     weights = Weights(subject, subject.points)
-    return subject, weights, [found for _, found in weights.layers()]
+    return subject, weights, [weights.layer(place) for place in range(3)]
 
 
 def by_hand(subject: TransformerSubject, family: str) -> tuple[list[Any], list[Any], Any, Any]:

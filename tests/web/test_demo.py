@@ -26,7 +26,7 @@ def press_sign_in(site: Site, client: httpx.Client) -> httpx.Response:
 def test_the_demo_starts_signs_in_once_stops_and_starts_again(tmp_path: Path) -> None:
     with fresh_database() as url:
         with run_site("neuronviewer.cli", "demo", "--port=0", data=tmp_path, database_url=url) as site:
-            assert "neurons: 2,410 of 2,410" in "\n".join(site.output)
+            assert "neurons: 46,080 of 46,080" in "\n".join(site.output)
             with httpx.Client(follow_redirects=True, trust_env=False) as client:
                 assert "SmolLM2-135M" in client.get(site.url).text
                 assert "Sign out" in press_sign_in(site, client).text

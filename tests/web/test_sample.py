@@ -24,6 +24,7 @@ from explanations.pipeline.ingest import PackedNeuron
 from explanations.pipeline.records import Kind, NeuronId
 from explanations.pipeline.sample_file import read_sample, write_sample
 from explanations.pipeline.scorer import correlation, scores
+from explanations.pipeline.simulator.embedding import EMBEDDING, EMBEDDING_SIMULATOR
 from explanations.pipeline.token_lookup import TOKEN_LOOKUP
 from tests.public_files import NEURONS, write_dataset
 from tests.web.test_import_dataset import CARD, HOSTILE_TOKENS, dump, summary
@@ -38,9 +39,15 @@ ERROR = 2.0**-11
 
 
 @pytest.fixture(scope="module")
-def neurons() -> list[PackedNeuron]:
+def all_neurons() -> list[PackedNeuron]:
     _, batches = read_sample(SAMPLE, 500)
     return [neuron for batch in batches for neuron in batch]
+
+
+@pytest.fixture(scope="module")
+def neurons(all_neurons: list[PackedNeuron]) -> list[PackedNeuron]:
+    """Those with excerpts, related tokens and neurons, and a sentence."""
+    return [neuron for neuron in all_neurons if neuron.related is not None]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +58,21 @@ def card() -> Card:
 # What it holds
 
 
-def test_it_is_whole_and_small_enough(neurons: list[PackedNeuron]) -> None:
+def test_every_neuron_of_the_model_has_its_statistics_and_a_scored_explanation(
+    all_neurons: list[PackedNeuron],
+) -> None:
+    assert [n.neuron_id for n in all_neurons] == [NeuronId(layer, i) for layer in range(30) for i in range(1536)]
+    for neuron in all_neurons:
+        assert neuron.activations is not None
+        assert None not in (*neuron.activations.moments, neuron.activations.max_activation)
+        assert neuron.activations.peak
+        *_, baseline = neuron.explanations or ()
+        assert baseline is not None
+        assert baseline.simulation is not None
+        assert baseline.simulation.excerpts == 10
+
+
+def test_part_of_it_is_whole(neurons: list[PackedNeuron]) -> None:
     layers = [neuron.neuron_id.layer for neuron in neurons]
     assert len(neurons) == 2410
     assert layers.count(12) == 1536
@@ -59,7 +80,6 @@ def test_it_is_whole_and_small_enough(neurons: list[PackedNeuron]) -> None:
     assert sum(len(neuron.explanations or ()) for neuron in neurons) == 4820
     assert all(e.simulation is not None for neuron in neurons for e in neuron.explanations or ())
     assert len({key for neuron in neurons for key in neuron.excerpts}) == 8028
-    assert SAMPLE.stat().st_size <= 25_000_000
 
 
 def test_every_neuron_has_all_its_parts(neurons: list[PackedNeuron]) -> None:
@@ -70,7 +90,8 @@ def test_every_neuron_has_all_its_parts(neurons: list[PackedNeuron]) -> None:
         assert neuron.related is not None
         records, boundaries = packing.unpack_records(neuron.activations.data)
         kinds = [record.kind for record in records]
-        assert (kinds.count(Kind.TOP), kinds.count(Kind.RANDOM), len(kinds)) == (20, 20, 60)
+        assert [kinds.count(kind) for kind in (Kind.TOP, Kind.RANDOM, Kind.BOTTOM)] == [20, 20, 20]
+        assert all(3 <= kinds.count(Kind.QUANTILE + quantile) <= 5 for quantile in range(4))
         assert boundaries is not None
         assert {record.key for record in records} <= known
 
@@ -87,6 +108,13 @@ def test_the_card_calls_the_baseline_as_the_pipeline_does(card: Card) -> None:
     sentence, baseline = card.explanations
     assert (sentence.source, baseline.source) == ("model", "baseline")
     assert (baseline.explainer, baseline.simulator) == (TOKEN_LOOKUP, TOKEN_LOOKUP)
+    assert (sentence.simulator, sentence.method) == (EMBEDDING_SIMULATOR, EMBEDDING)
+
+
+def test_its_sentences_are_those_that_lie_beside_it(neurons: list[PackedNeuron]) -> None:
+    lines = (FIXTURES / "smollm2-135m.explanations.jsonl").read_text(encoding="utf-8").splitlines()
+    written = {NeuronId(row["layer"], row["neuron"]): row["text"] for row in map(json.loads, lines)}
+    assert {n.neuron_id: n.explanations[0].text for n in neurons if n.explanations and n.explanations[0]} == written
 
 
 def test_what_lies_in_the_repository_is_known_and_small_enough() -> None:
@@ -302,7 +330,7 @@ def test_a_slice_of_the_bundled_sample_loads_and_loads_again(
     )
     assert not Explanation.objects.exclude(source__in=["model", "baseline"]).exists()
     assert set(Simulation.objects.values_list("simulator", flat=True)) == {
-        "likelihood ratio (SmolLM2-135M)",
+        EMBEDDING_SIMULATOR,
         "token lookup",
     }
     assert Neuron.objects.filter(headline__source="model").count() == 40

@@ -55,10 +55,15 @@ class Neurons:
 
     def layers(self) -> Iterator[list[CollectedNeuron]]:
         """Yield the neurons of each layer."""
-        for point, weights in self.weights.layers():
-            result = self._results.layer(point.layer)
-            self.missed += result.missed
-            yield [self._neuron(result, weights, index) for index in range(point.width)]
+        for place in range(len(self._collecting.points)):
+            yield self.layer(place)
+
+    def layer(self, place: int) -> list[CollectedNeuron]:
+        """Return the neurons of the layer at this place among those that were collected."""
+        point = self._collecting.points[place]
+        result, weights = self._results.layer(point.layer), self.weights.layer(place)
+        self.missed += result.missed
+        return [self._neuron(result, weights, index) for index in range(point.width)]
 
     def _neuron(self, result: LayerResult, weights: LayerWeights, index: int) -> CollectedNeuron:
         records: dict[int, tuple[ActivationRecord, ...]] = {}
@@ -122,6 +127,13 @@ class Neurons:
         return positive, negative
 
 
+def pack_statistics(record: NeuronRecord, data: bytes | None) -> PackedActivations:
+    """Return a neuron's statistics with its packed records; None where those are left out."""
+    moments = (record.mean, record.variance, record.skewness, record.kurtosis)
+    peak = packing.pack_peak(record.top[0].tokens, record.top[0].activations)
+    return PackedActivations(data, moments, record.max_activation, peak)
+
+
 class Packer:
     """Packs neurons as an import does. It remembers which excerpts it has packed."""
 
@@ -144,10 +156,7 @@ class Packer:
                 PackedNeuron(neuron.record.neuron_id, related=packing.pack_related(neuron.related), excerpts=fresh)
             )
         for neuron, item, data in zip(neurons, packed, packing.pack_record_batch(batches), strict=True):
-            record = neuron.record
-            moments = (record.mean, record.variance, record.skewness, record.kurtosis)
-            peak = packing.pack_peak(record.top[0].tokens, record.top[0].activations)
-            item.activations = PackedActivations(data, moments, record.max_activation, peak)
+            item.activations = pack_statistics(neuron.record, data)
         return packed
 
     def _key(self, number: int, tokens: tuple[str, ...], fresh: dict[int, bytes]) -> int:

@@ -8,7 +8,7 @@ on. Norms are told by what they write: the norm before an MLP is the one whose o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,11 +123,10 @@ class Weights:
         self._vocabulary = min(subject.texts.vocabulary, len(self._embedding), len(self._head))
         self.has_norms = all(norms.get(point.layer) is not None for point in self._points) and final is not None
 
-    def layers(self) -> Iterator[tuple[Point, LayerWeights]]:
-        """Yield each layer's, in order."""
+    def layer(self, place: int) -> LayerWeights:
+        """Return what is found of the layer at this place among those that were asked for."""
         with torch.inference_mode():
-            for place, point in enumerate(self._points):
-                yield point, self._layer(place)
+            return self._layer(place)
 
     def _layer(self, place: int) -> LayerWeights:
         reads, writes = self._reads[place], self._writes[place]
