@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from django.db import transaction
@@ -60,7 +60,11 @@ def read_packed_records(neuron: Neuron) -> tuple[list[PackedRecord], tuple[float
 def read_tokens(model_id: int, keys: Iterable[int]) -> dict[int, Tokens]:
     """Return the tokens of a model's excerpts by key. One query."""
     rows = Excerpt.objects.filter(model_id=model_id, key__in=set(keys)).values_list("key", "tokens")
-    return {key: tuple(token or "" for token in packing.unpack_tokens(data)) for key, data in rows}
+    return {key: _without_none(packing.unpack_tokens(data)) for key, data in rows}
+
+
+def _without_none(tokens: tuple[str | None, ...]) -> Tokens:
+    return tuple(token or "" for token in tokens) if None in tokens else cast(Tokens, tokens)
 
 
 def join_records(

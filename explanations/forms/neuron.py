@@ -78,6 +78,9 @@ class PageState:
 
 def read_state(data: Mapping[str, Any]) -> PageState:
     """Return the state that a query asks for; what is malformed is dropped and named in `problems`."""
+    if not data:
+        # Most visits ask for nothing: no form is made for them.
+        return PageState()
     form = NeuronPageForm(data)
     if not form.is_valid():
         problems = tuple(_sentence(name, form[name].value(), text) for name, text in _errors(form))

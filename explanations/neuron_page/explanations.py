@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from explanations.forms.neuron import PageState
@@ -42,9 +42,7 @@ def list_explanations(neuron: Neuron) -> list[ListedExplanation]:
     for simulation in _find_simulations(neuron.pk):
         simulations[simulation.explanation_id].append(simulation)
     flags: dict[int, list[Flag]] = {pk: [] for pk in rows}
-    # The neuron counts its open flags: mostly there is nothing to ask for.
-    undecided = Flag.objects.undecided().filter(explanation__neuron=neuron).order_by("id")
-    for flag in undecided if neuron.open_flag_count else ():
+    for flag in _find_undecided(neuron):
         flags[flag.explanation_id].append(flag)
     headline = rows.get(neuron.headline_id or 0)
     scored = {pk: _scored(row, simulations[pk]) for pk, row in rows.items()}
@@ -63,6 +61,13 @@ def list_explanations(neuron: Neuron) -> list[ListedExplanation]:
     ]
     by = headline.simulator if headline else ""
     return sorted(listed, key=lambda item: _place(item, by))
+
+
+def _find_undecided(neuron: Neuron) -> Iterable[Flag]:
+    """Return the flags that wait for a decision. The neuron counts them: mostly there is nothing to ask for."""
+    if not neuron.open_flag_count:
+        return ()
+    return Flag.objects.undecided().filter(explanation__neuron=neuron).order_by("id")
 
 
 def _scored(row: Explanation, simulations: Sequence[Simulation]) -> Simulation | None:

@@ -10,6 +10,7 @@ import msgspec
 
 from explanations.pipeline.packing.errors import PackingError
 
+_texts_decoder = msgspec.msgpack.Decoder(list[str])
 _tokens_decoder = msgspec.msgpack.Decoder(list[Any])
 
 
@@ -33,6 +34,17 @@ def _without_surrogates(token: str | None) -> str | bytes | None:
 
 def unpack_tokens(data: bytes | memoryview) -> tuple[str | None, ...]:
     """Return what `pack_tokens` packed."""
+    try:
+        # Nearly all lists are of ordinary texts, which msgspec reads without a loop here.
+        return tuple(_texts_decoder.decode(data))
+    except msgspec.ValidationError:
+        return _unpack_odd_tokens(data)
+    except msgspec.MsgspecError as error:
+        raise PackingError(f"not packed tokens: {error}") from error
+
+
+def _unpack_odd_tokens(data: bytes | memoryview) -> tuple[str | None, ...]:
+    """Return tokens of which some are None or have lone surrogates."""
     try:
         packed = _tokens_decoder.decode(data)
     except msgspec.MsgspecError as error:
