@@ -325,7 +325,7 @@ def test_statistics_and_histogram_say_what_they_are_of(client: Client, world: Wo
 def test_what_is_not_there_is_said(client: Client, world: World, url: str, sentences: list[str]) -> None:
     text = words(read(client, url))
 
-    for sentence in [*sentences, "No related tokens were imported", "No related neurons were imported"]:
+    for sentence in [*sentences, "No related tokens are stored", "No related neurons are stored"]:
         assert sentence in text
 
 
