@@ -178,7 +178,9 @@ def test_the_triggers_outlive_all_migrations(db: None) -> None:
             "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'explanations_explanation'"
         )
         names = {name for (name,) in cursor.fetchall()}
-    assert names == {"explanations_search_insert", "explanations_search_delete", "explanations_search_update"}
+    # Beside them are those that tell a browser's copy of a page from the present one: test_unchanged.py.
+    searching = {name for name in names if "_search_" in name}
+    assert searching == {"explanations_search_insert", "explanations_search_delete", "explanations_search_update"}
 
 
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="FTS5 checks its own index")

@@ -95,7 +95,7 @@ def test_a_retired_explanation_is_counted_no_more(world: World) -> None:
 
 def test_a_flag_does_not_recompute_them(world: World, django_assert_num_queries: Any) -> None:
     Flag.objects.create(explanation=world.explanation, reporter=world.reader, reason="wrong")
-    with django_assert_num_queries(6):  # four and the transaction's savepoint
+    with django_assert_num_queries(7):  # five and the transaction's savepoint
         store.refresh_headlines([world.neuron.pk])
     world.neuron.refresh_from_db()
     assert world.neuron.open_flag_count == 1
