@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from django.db import transaction
+from django.db import connection, transaction
 
 from explanations.headlines import choose_headline as choose_headline  # imports call it here
 from explanations.headlines import show_scores
@@ -58,9 +58,18 @@ def read_packed_records(neuron: Neuron) -> tuple[list[PackedRecord], tuple[float
 
 
 def read_tokens(model_id: int, keys: Iterable[int]) -> dict[int, Tokens]:
-    """Return the tokens of a model's excerpts by key. One query."""
-    rows = Excerpt.objects.filter(model_id=model_id, key__in=set(keys)).values_list("key", "tokens")
-    return {key: _without_none(packing.unpack_tokens(data)) for key, data in rows}
+    """Return the tokens of a model's excerpts by key. One query; in SQL, which the ORM writes slower than it runs."""
+    wanted = list(set(keys))
+    if not wanted:
+        return {}
+    table = connection.ops.quote_name(Excerpt._meta.db_table)
+    places = ", ".join(["%s"] * len(wanted))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT key, tokens FROM {table} WHERE model_id = %s AND key IN ({places})",  # noqa: S608
+            [model_id, *wanted],
+        )
+        return {key: _without_none(packing.unpack_tokens(data)) for key, data in cursor.fetchall()}
 
 
 def _without_none(tokens: tuple[str | None, ...]) -> Tokens:

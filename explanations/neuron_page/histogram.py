@@ -1,4 +1,4 @@
-"""A histogram of recorded activations, as geometry that a template draws."""
+"""A histogram of recorded activations: its figures, and its drawing as SVG, made here and not in template loops."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from django.utils.safestring import SafeString, mark_safe
 
 from explanations.pipeline.packing import PackedRecord
 from explanations.pipeline.records import Floats
@@ -26,7 +27,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Bars as two paths, below zero and from zero up; a bar's height is the logarithm of its count."""
+    """What the histogram counts; in its drawing a bar's height is the logarithm of its count."""
 
     tokens: int
     excerpts: int
@@ -34,12 +35,10 @@ class Histogram:
     zero: int
     above: int
     step: float
-    negative: str
-    positive: str
-    values: tuple[Mark, ...]
-    counts: tuple[Mark, ...]
-    width: int = WIDTH
-    height: int = HEIGHT
+    drawing: SafeString
+    """grid, bars and axis, as the content of an SVG element"""
+    view_box: str = f"-34 -8 {WIDTH + 44} {HEIGHT + 26}"
+    """with room for the labels around the plot"""
 
 
 def histogram_of(records: Iterable[PackedRecord]) -> Histogram | None:
@@ -62,11 +61,29 @@ def histogram_of(records: Iterable[PackedRecord]) -> Histogram | None:
         zero=int((values == 0).sum()),
         above=int((values > 0).sum()),
         step=step,
-        negative=_path(heights[:-first] if first else [], 0.0, bar),
-        positive=_path(heights[-first:], -first * bar, bar),
-        values=tuple(_value_marks(low, high, first * step, bar / step)),
-        counts=tuple(_count_marks(int(counts.max()), highest)),
+        drawing=_draw(
+            _path(heights[:-first] if first else [], 0.0, bar),
+            _path(heights[-first:], -first * bar, bar),
+            _value_marks(low, high, first * step, bar / step),
+            _count_marks(int(counts.max()), highest),
+        ),
     )
+
+
+def _draw(negative: str, positive: str, values: Iterable[Mark], counts: Iterable[Mark]) -> SafeString:
+    """Return the two paths of bars, below zero and from zero up, over the grid of counts and the axis of values."""
+    grid = "".join(
+        f'<line class="grid" x1="0" x2="{WIDTH}" y1="{mark.at}" y2="{mark.at}"/>'
+        f'<text class="count" x="-5" y="{mark.at}" dy="3.5">{mark.label}</text>'
+        for mark in counts
+    )
+    axis = "".join(
+        f'<line class="tick" x1="{mark.at}" x2="{mark.at}" y1="{HEIGHT}" y2="{HEIGHT + 4}"/>'
+        f'<text class="value" x="{mark.at}" y="{HEIGHT + 15}">{mark.label}</text>'
+        for mark in values
+    )
+    bars = f'<path class="negative" d="{negative}"/><path class="positive" d="{positive}"/>'
+    return mark_safe(f"{grid}\n    {bars}\n    {axis}")  # noqa: S308  all of it is numbers
 
 
 def _step(span: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import msgspec
@@ -28,7 +29,7 @@ def _pack_token_values(pair: TokenValues) -> list[bytes]:
 
 def _unpack_token_values(packed: list[bytes]) -> TokenValues:
     values = np.frombuffer(packed[1], "<f4").tolist()
-    return TokenValues(unpack_tokens(packed[0]), tuple(None if np.isnan(v) else v for v in values))
+    return TokenValues(unpack_tokens(packed[0]), tuple(None if math.isnan(v) else v for v in values))
 
 
 def _pack_neurons(side: NeuronWeights | None) -> list[bytes] | None:
