@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.utils.safestring import SafeString
 
 from explanations import tokens as markup
-from explanations.models import Neuron, SubjectModel, Trial
+from explanations.models import Neuron, SubjectModel, Trial, TrialQuerySet
 from explanations.neuron_page import elements
 from explanations.neuron_page.verdict import why_undefined
 from explanations.pipeline.records import LEVELS, Floats, NeuronId
@@ -25,7 +25,6 @@ from explanations.pipeline.trying import (
 )
 from explanations.prepared import Prepared
 from explanations.store import Tokens
-from explanations.trial_row import TrialQuerySet
 
 NEWEST_KEPT = 3
 """Kept texts that a neuron's page shows."""

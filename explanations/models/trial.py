@@ -1,4 +1,4 @@
-"""The row of a text that a person tries. `models` has it among the others."""
+"""A text that a person tries on a neuron, or on all of a model's."""
 
 from __future__ import annotations
 
