@@ -1,7 +1,7 @@
 """Full-text search over explanations: one small class for SQLite's FTS5, one for PostgreSQL.
 
 Both ask the indexes of migration 0002, which fold case and accents, stem by Porter's algorithm and keep stop words.
-Filters narrow a search by lists of ids where those are short (`search_scope`), else row by row.
+On SQLite, filters narrow a search by lists of ids where those are short (`search_scope`), else row by row.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Engine(Protocol):
     def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[int]:
         """Return the ids of at most `limit` of the rows that match, in order. One query.
 
-        The rows have passed every filter, and the scope is of the same filters: each engine takes the form it likes.
+        The rows have passed every filter, and the scope, on SQLite, is of the same filters.
         """
 
     def match(self, rows: ExplanationQuerySet, query: Query, scope: Scope) -> ExplanationQuerySet:
@@ -167,20 +167,16 @@ class PostgresEngine:
 
     STEMS, WORDS = ("search_stems", "neuronviewer_stems"), ("search_words", "simple")
 
-    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[int]:
+    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[int]:  # noqa: ARG002
         """Return the ids of at most `limit` explanations that match, in order.
 
         Which of more they are is left to the database, which finds the first it comes upon soonest.
         """
-        found = self._within(self._matching(rows, query), scope)
-        return sorted(found.order_by().values_list("id", flat=True)[:limit])
+        return sorted(self._matching(rows, query).order_by().values_list("id", flat=True)[:limit])
 
-    def match(self, rows: ExplanationQuerySet, query: Query, scope: Scope) -> ExplanationQuerySet:
+    def match(self, rows: ExplanationQuerySet, query: Query, scope: Scope) -> ExplanationQuerySet:  # noqa: ARG002
         """Return those of the rows that match. The planner knows by its statistics whether they are common."""
-        return self._within(self._matching(rows, query), scope)
-
-    def _within(self, rows: ExplanationQuerySet, scope: Scope) -> ExplanationQuerySet:
-        return rows if scope.span is None else rows.filter(id__range=scope.span)
+        return self._matching(rows, query)
 
     def _matching(self, rows: ExplanationQuerySet, query: Query) -> ExplanationQuerySet:
         for is_prefix in (False, True):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from django.db import connections
 from django.db.models import Count, Max, Min
 
 if TYPE_CHECKING:
@@ -70,8 +71,13 @@ def _measure(rows: ExplanationQuerySet, most: int) -> tuple[int, int, int]:
 
 
 def scope_of(rows: ExplanationQuerySet, criteria: Criteria) -> Scope:
-    """Return what the filters leave of `rows`, which are all explanations. A query for each filter, four at most."""
+    """Return what the filters leave of `rows`, which are all explanations. A query for each filter, four at most.
+
+    Only SQLite has a use for it: PostgreSQL plans by its statistics, and would read thousands of rows to be measured.
+    """
     scope = Scope(rows)
+    if connections[rows.db].vendor != "sqlite":
+        return scope
     if criteria.layers is not None:
         place = _place(criteria)
         scope = scope.narrowed(rows.filter(**place), place, MEASURED)

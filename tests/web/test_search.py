@@ -489,6 +489,7 @@ def test_it_only_answers_get(client: Client, world: World, method: str) -> None:
 @pytest.mark.parametrize(
     ("query", "queries"),
     [
+        # With words, SQLite asks one more: how many explanations are retired.
         ("", 1),
         ("?q=-x", 1),
         ("?q=tuesday", 5),
@@ -502,6 +503,8 @@ def test_its_queries_are_few(
 ) -> None:
     for i in range(5):
         add(world, f"tuesday {i}", 0.5)
+    has_words = "q=tuesday" in query or "q=zebra" in query
+    queries -= has_words and connection.vendor != "sqlite"
     with django_assert_num_queries(queries):  # type: ignore[attr-defined]
         client.get(URL + query)
 
