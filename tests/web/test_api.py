@@ -7,6 +7,7 @@ from html import unescape
 from typing import Any, NoReturn
 
 import pytest
+from django.db import connection
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -285,6 +286,8 @@ def test_its_queries_are_few(
     for i in range(3):
         scored = ScoredExplanation(f"tuesday {i}", make_simulation(record, 0.5, "toy"))
         store.save_explanation(neuron=world.neuron, scored=scored, source="human")  # type: ignore[arg-type]
+    # Only SQLite measures a search before it chooses how to go about it.
+    queries -= path.startswith("/search") and connection.vendor != "sqlite"
     with django_assert_num_queries(queries):
         get(client, path.format(pk=world.explanation.pk))
 
