@@ -86,7 +86,7 @@ class Measurement:
 
 FOUND: list[Measurement] = []
 """Every measurement of the modules that have been imported."""
-ROUNDS = 15
+ROUNDS = 7
 
 RatioFunction = Callable[[Bench], Iterator[Pair]]
 FigureFunction = Callable[[Bench], float | Sequence[float]]

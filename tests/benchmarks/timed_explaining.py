@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import httpx
@@ -41,8 +42,10 @@ def load_neurons(count: int) -> list[int]:
     call_command("migrate", verbosity=0)
     model, _ = prepare_model(SLUG, neurons=(), card=read_card(FIXTURES / f"{SLUG}.card.json"))
     _, batches = read_sample(FIXTURES / f"{SLUG}.parquet", 500)
-    batch = next(iter(batches))
-    Importer(model, ()).store([neuron for neuron in batch if neuron.activations is not None])
+    neurons = (neuron for batch in batches for neuron in batch)
+    # In the file's order: the first neuron that shows an excerpt brings it.
+    whole = (neuron for neuron in neurons if neuron.activations is not None and neuron.activations.data is not None)
+    Importer(model, ()).store(islice(whole, count))
     pks = list(Neuron.objects.filter(activation_set__isnull=False).order_by("pk").values_list("pk", flat=True)[:count])
     assert len(pks) == count, f"{len(pks)} neurons with activations, not {count}"
     return pks
