@@ -16,7 +16,6 @@ from explanations.management.inventory.sizes import measure_database
 from tests.benchmarks.protocol import Bench, Pair, Taken, figure, ratio
 
 NEURONS, QUICK_NEURONS = 2_000, 100
-SLUG = "smollm2-135m"
 
 
 def dataset(bench: Bench) -> tuple[Path, int]:

@@ -11,9 +11,8 @@ from django.core.management import call_command
 import tests.benchmarks  # noqa: F401  it sets Django up
 from explanations.importing.importer import Importer
 from explanations.importing.subject import prepare_model
+from explanations.management.commands.load_sample import SLUG
 from explanations.pipeline.sample_file import read_sample
-
-SLUG = "smollm2-135m"
 
 
 def main(folder: str, count: int) -> None:
