@@ -296,6 +296,12 @@ TEMPLATES = [
             ],
         },
     },
+    {
+        # The sections of a neuron's page. Django's templates include them with {% section %}.
+        "BACKEND": "django.template.backends.jinja2.Jinja2",
+        "DIRS": [BASE_DIR / "templates" / "jinja2"],
+        "OPTIONS": {"environment": "neuronviewer.jinja.environment"},
+    },
 ]
 
 DATABASES = {"default": env_database(DATA_DIR)}

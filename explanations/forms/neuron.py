@@ -67,13 +67,23 @@ class PageState:
 
     def query(self, **changes: Any) -> str:
         """Return the query string of this state with changes, "?" in front; empty where all is default."""
-        state, default = replace(self, **changes), PageState()
-        names = ("view", "explanation", "simulation", "excerpts", "shown", "values")
-        pairs = {name: getattr(state, name) for name in names if getattr(state, name) != getattr(default, name)}
+        asked = {**self.__dict__, **changes}
+        pairs = {name: asked[name] for name, default in _DEFAULTS.items() if asked[name] != default}
         return f"?{urlencode(pairs)}" if pairs else ""
 
     def with_problem(self, problem: str, **changes: Any) -> PageState:
         return replace(self, problems=(*self.problems, problem), **changes)
+
+
+_DEFAULTS = {
+    "view": "side",
+    "explanation": None,
+    "simulation": None,
+    "excerpts": "",
+    "shown": FIRST_SHOWN,
+    "values": "",
+}
+"""What a query string leaves out, in the order in which it names the rest."""
 
 
 def read_state(data: Mapping[str, Any]) -> PageState:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 from django import template
+from django.template import engines
+from django.template.context import Context
+from django.utils import dateformat, timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from explanations.tokens import shaded_by_level, visible_token
 
@@ -94,6 +98,30 @@ def _score_bar(figure: str, is_negative: bool, width: int, word: str) -> SafeStr
         width,
         _tail(word),
     )
+
+
+def day(value: datetime, written: str = "j F Y") -> str:
+    """Return the day of a time in the site's time zone: "27 November 2026"."""
+    return _day(timezone.localtime(value).date(), written)
+
+
+@lru_cache(maxsize=1024)
+def _day(value: date, written: str) -> str:
+    # Kept: what was imported together has one day, and a page writes several.
+    return dateformat.format(value, written)
+
+
+def iso(value: datetime) -> str:
+    """Return a time in the site's time zone as machines read it."""
+    return timezone.localtime(value).isoformat()
+
+
+@register.simple_tag(takes_context=True)
+def section(context: Context, name: str, **more: Any) -> SafeString:
+    """Return a template of `templates/jinja2/`, which knows what this one does: `{% section "a.html" here="b" %}`."""
+    known: dict[str, Any] = context.flatten()  # type: ignore[assignment]
+    made: str = engines["jinja2"].env.get_template(name).render(known | more)  # type: ignore[attr-defined]
+    return mark_safe(made)  # noqa: S308  the template escapes what it is given
 
 
 @register.simple_tag

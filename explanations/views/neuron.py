@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
-from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
 
+from explanations.addresses import address
 from explanations.forms.neuron import VIEWS, PageState, read_state
 from explanations.http import HtmxHttpRequest, render_page, wants_fragment
 from explanations.import_commands import import_command, source_of
@@ -77,7 +77,7 @@ def _context(row: Neuron, page: NeuronPage | SimulationPart | ExcerptsPart, *, i
         "neuron": row,
         "model": row.model,
         "neuron_url": row.get_absolute_url(),
-        "excerpts_url": reverse("excerpts", args=[row.model.slug, row.layer, row.index]),
+        "excerpts_url": address("excerpts", row.model.slug, row.layer, row.index),
         "views": VIEWS,
         "is_part": is_part,
         **{field.name: getattr(page, field.name) for field in fields(page)},

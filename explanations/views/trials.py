@@ -12,13 +12,13 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from explanations import subjects, trials
 from explanations.access import sign_in_first
+from explanations.addresses import address
 from explanations.forms.neuron import VIEWS, read_state
 from explanations.forms.trial import MOST_CHARACTERS, TrialForm
 from explanations.http import HtmxHttpRequest, render_page, wants_fragment
@@ -71,8 +71,8 @@ def _trying(model: SubjectModel, neuron: Neuron | None, form: TrialForm) -> Tryi
 
 def _form_url(model: SubjectModel, neuron: Neuron | None) -> str:
     if neuron is None:
-        return reverse("fire", args=[model.slug])
-    return reverse("try_neuron", args=[model.slug, neuron.layer, neuron.index])
+        return address("fire", model.slug)
+    return address("try_neuron", model.slug, neuron.layer, neuron.index)
 
 
 # Asking
