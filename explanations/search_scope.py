@@ -111,9 +111,9 @@ def _is_one_of_several(model: SubjectModel) -> bool:
 def _place(criteria: Criteria) -> dict[str, object]:
     place: dict[str, object] = {}
     if criteria.model is not None:
-        place["neuron__model"] = criteria.model.pk
+        place["model"] = criteria.model.pk
     if criteria.layers is not None:
-        place["neuron__layer__range"] = criteria.layers
+        place["layer__range"] = criteria.layers
     return place
 
 

@@ -55,7 +55,7 @@ class Changes:
         changed |= neuron.related is not None and self._compare_related(neuron.related, stored)
         self._count("neurons", changed)
         if neuron.explanations is not None:
-            self._compare_explanations(neuron.explanations, stored)
+            self._compare_explanations(neuron.explanations, stored, neuron.neuron_id.layer)
 
     def _count(self, what: str, changed: bool) -> None:
         self._counts[what, "updated" if changed else "unchanged"] += 1
@@ -82,12 +82,14 @@ class Changes:
             self._related.append(RelatedSet(pk=stored.pk, data=merged))
         return merged != stored.related
 
-    def _compare_explanations(self, given: Sequence[PackedExplanation | None], stored: StoredNeuron) -> None:
+    def _compare_explanations(
+        self, given: Sequence[PackedExplanation | None], stored: StoredNeuron, layer: int
+    ) -> None:
         present = {position: item for position, item in enumerate(given) if item is not None}
         for position, item in present.items():
             old = stored.explanations.get(position)
             if old is None:
-                self._new.add(stored.pk, position, item)
+                self._new.add(stored.pk, layer, position, item)
                 self._headlines.add(stored.pk)
             elif self._compare_explanation(stored.pk, item, old, self._origin(position, old)):
                 self._headlines.add(stored.pk)

@@ -77,7 +77,8 @@ class Importer:
         self, neurons: Sequence[PackedNeuron], stored: dict[NeuronId, StoredNeuron], counts: Counts
     ) -> None:
         added = [neuron for neuron in neurons if neuron.neuron_id not in stored]
-        explanations = NewExplanations(self._origins or (), sum(_new_explanations(n, stored) for n in neurons))
+        count = sum(_new_explanations(n, stored) for n in neurons)
+        explanations = NewExplanations(self.model.pk, self._origins or (), count)
         new = NewNeurons(self.model.pk, explanations, len(added))
         changes = Changes(self._origins, explanations, counts)
         for neuron in neurons:

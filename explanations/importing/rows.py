@@ -88,20 +88,21 @@ class _Headline:
 class NewExplanations:
     """Explanations to insert, with their simulations."""
 
-    def __init__(self, origins: Sequence[Origin], count: int) -> None:
-        """Prepare for up to `count` explanations."""
+    def __init__(self, model_id: int, origins: Sequence[Origin], count: int) -> None:
+        """Prepare for up to `count` explanations of a model."""
+        self._model_id = model_id
         self._origins = origins
         self._ids = iter(reserve_ids(Explanation, count))
         self._explanations: list[Row] = []
         self._simulations: list[Row] = []
 
-    def add(self, neuron_id: int, position: int, given: PackedExplanation) -> _Headline:
+    def add(self, neuron_id: int, layer: int, position: int, given: PackedExplanation) -> _Headline:
         pk = next(self._ids)
         origin = origin_at(self._origins, position)
         values = explanation_values(given, origin)
         score = given.simulation.scores.ev_correlation if given.simulation else None
         simulator = origin.simulator if given.simulation else ""
-        self._explanations.append((pk, neuron_id, position, score, simulator, *values))
+        self._explanations.append((pk, neuron_id, self._model_id, layer, position, score, simulator, *values))
         if given.simulation:
             self.add_simulation(pk, given.simulation, origin)
         return _Headline(pk, values[0], origin.source, score, simulator)
@@ -110,7 +111,7 @@ class NewExplanations:
         self._simulations.append((explanation_id, *simulation_values(given, origin)))
 
     def write(self, counts: Counts) -> None:
-        place = ("id", "neuron_id", "dataset_position", "score", "simulator")
+        place = ("id", "neuron_id", "model_id", "layer", "dataset_position", "score", "simulator")
         insert_rows(Explanation, (*place, *EXPLANATION_FIELDS), self._explanations)
         insert_rows(Simulation, ("explanation_id", *SIMULATION_FIELDS), self._simulations)
         counts["explanations", "new"] += len(self._explanations)
@@ -131,10 +132,11 @@ class NewNeurons:
     def add(self, neuron: PackedNeuron) -> None:
         pk = next(self._ids)
         given = neuron.explanations or ()
-        explanations = [self._new_explanations.add(pk, position, item) for position, item in enumerate(given) if item]
+        layer, new = neuron.neuron_id.layer, self._new_explanations
+        explanations = [new.add(pk, layer, position, item) for position, item in enumerate(given) if item]
         headline = store.choose_headline(explanations)
         shown = (headline.pk, headline.text, headline.score, headline.simulator) if headline else (None, "", None, "")
-        place = (pk, self._model_id, neuron.neuron_id.layer, neuron.neuron_id.index)
+        place = (pk, self._model_id, layer, neuron.neuron_id.index)
         self._neurons.append((*place, *neuron_values(neuron.activations), *shown, len(explanations)))
         if neuron.activations is not None and neuron.activations.data is not None:
             self._activations.append((pk, neuron.activations.data))

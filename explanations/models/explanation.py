@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -10,7 +10,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from explanations import querysets
-from explanations.models.subject import Neuron
+from explanations.models.subject import Neuron, SubjectModel
 
 
 class Source(models.TextChoices):
@@ -23,13 +23,21 @@ class Source(models.TextChoices):
 
 
 class Explanation(models.Model):
-    """What somebody or something says a neuron does."""
+    """What somebody or something says a neuron does.
+
+    It holds the model and layer of its neuron too, which never change, so that an index narrows searches to them.
+    """
 
     class State(models.TextChoices):
         CURRENT = "current", "current"
         RETIRED = "retired", "retired"
 
     neuron = models.ForeignKey(Neuron, on_delete=models.CASCADE, related_name="explanations")
+    # The neuron's own key guards it, and is what a deleted model's explanations are found by.
+    model = models.ForeignKey(
+        SubjectModel, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False, editable=False
+    )
+    layer = models.PositiveSmallIntegerField(editable=False)
     text = models.TextField()
     source = models.CharField(max_length=12, choices=Source)
     explainer = models.CharField(max_length=120, blank=True, help_text="Empty where the source does not say.")
@@ -66,10 +74,20 @@ class Explanation(models.Model):
             models.Index(F("score").desc(), F("id"), name="explanation_by_score"),
             models.Index(F("state"), F("score").desc(), F("id"), name="explanation_by_state"),
             models.Index(F("source"), F("state"), F("score").desc(), F("id"), name="explanation_by_source"),
+            models.Index(F("model"), F("layer"), F("score").desc(), F("id"), name="explanation_by_layer"),
         ]
 
     def __str__(self) -> str:
         return self.text
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self._state.adding:
+            self.copy_place()
+        super().save(*args, **kwargs)
+
+    def copy_place(self) -> None:
+        """Take over the neuron's model and layer. A query where the neuron was not fetched."""
+        self.model_id, self.layer = self.neuron.model_id, self.neuron.layer
 
     @property
     def is_current(self) -> bool:

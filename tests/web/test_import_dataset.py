@@ -94,6 +94,15 @@ def simulation_of(explanation: Explanation) -> Any:
 # What is stored
 
 
+def test_explanations_hold_the_place_of_their_neurons(folder: Path) -> None:
+    run(folder)
+    Explanation.objects.filter(neuron__layer=1).delete()
+    run(folder)
+    rows = list(Explanation.objects.select_related("neuron"))
+    assert {row.layer for row in rows} == {0, 1}
+    assert all((row.model_id, row.layer) == (row.neuron.model_id, row.neuron.layer) for row in rows)
+
+
 def test_records_are_stored_as_the_files_say(folder: Path) -> None:
     run(folder)
     for neuron_id in NEURONS:

@@ -263,3 +263,13 @@ def test_every_constraint_is_tested_here() -> None:
     tables = [SubjectModel, Neuron, Excerpt, ActivationSet, RelatedSet, Explanation, Simulation, Flag, ReviewEvent, Job]
     missing = [c.name for table in tables for c in table._meta.constraints if f'"{c.name}"' not in named]
     assert not missing
+
+
+def test_an_explanation_knows_the_place_of_its_neuron_however_it_is_written(world: World) -> None:
+    neuron = Neuron.objects.get(model=world.model, layer=1, index=0)
+    fields = {"neuron_id": neuron.pk, "text": "one", "source": Source.HUMAN}
+    saved = Explanation.objects.create(**fields)
+    (bulk,) = Explanation.objects.bulk_create([Explanation(**fields)])
+    for pk in (saved.pk, bulk.pk):
+        row = Explanation.objects.get(pk=pk)
+        assert (row.model_id, row.layer) == (world.model.pk, 1)

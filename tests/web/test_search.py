@@ -181,6 +181,10 @@ def test_the_triggers_outlive_all_migrations(db: None) -> None:
     # Beside them are those that tell a browser's copy of a page from the present one: test_unchanged.py.
     searching = {name for name in names if "_search_" in name}
     assert searching == {"explanations_search_insert", "explanations_search_delete", "explanations_search_update"}
+    # It drops the index of what searches filter by as well: 0012's make_again.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'explanations_filters'")
+        assert cursor.fetchone()
 
 
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="FTS5 checks its own index")
@@ -206,6 +210,32 @@ def test_the_index_can_be_taken_away_and_made_again() -> None:
         call_command("migrate", verbosity=0)
     assert found("gnu") == {"gnus"}
     assert found("zebra") == set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_migration_gives_explanations_the_place_of_their_neurons() -> None:
+    model = SubjectModel.objects.create(slug="m", name="M", layers=9, neurons_per_layer=1)
+    places = {}
+    for layer in (3, 8):
+        neuron = Neuron.objects.create(model=model, layer=layer, index=0)
+        places[Explanation.objects.create(neuron=neuron, text=f"zebra {layer}", source="human").pk] = (model.pk, layer)
+    try:
+        call_command("migrate", "explanations", "0011", verbosity=0)
+        with connection.cursor() as cursor:
+            columns = {
+                c.name for c in connection.introspection.get_table_description(cursor, "explanations_explanation")
+            }
+            # The index still follows what is written.
+            cursor.execute("UPDATE explanations_explanation SET text = 'gnu 3' WHERE text = 'zebra 3'")
+    finally:
+        call_command("migrate", verbosity=0)
+    assert columns.isdisjoint({"model_id", "layer"})
+    assert {pk: place for pk, *place in Explanation.objects.values_list("pk", "model", "layer")} == {
+        pk: list(place) for pk, place in places.items()
+    }
+    assert found("gnu", layers=(3, 3)) == {"gnu 3"}
+    assert found("zebra") == {"zebra 8"}
+    assert found("zebra", model=model, layers=(3, 3)) == set()
 
 
 @given(text=st.text(max_size=60) | st.text(alphabet="ab \"*-\\'():^&|!<>%_", max_size=30))
