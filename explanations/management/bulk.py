@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -19,8 +20,14 @@ from explanations.pipeline.records import NeuronRecord
 from explanations.pipeline.run import PipelineError, Result
 from explanations.run_holds import RunBooks, release_lapsed
 
+READ_AHEAD = 2
+"""how many times as many are begun or read as are asked about at a time, so that no thread waits for rows"""
 FAILURES_IN_A_ROW = 20
 """How many may fail one after the other before the run stops: a wrong key fails them all."""
+
+
+SWITCH_SECONDS = 0.0005
+"""how long a thread computes before others have their turn: a request that could be sent waits no longer"""
 
 
 class Stopped(Exception):  # noqa: N818
@@ -73,10 +80,10 @@ class Run:
         """Do these, by pk. KeyboardInterrupt is passed on when what was under way has stopped."""
         release_lapsed()
         pool = ThreadPoolExecutor(self.order.concurrency, thread_name_prefix="explain")
-        with self._books.heartbeat() if self._holds else nullcontext(), pool:
+        with self._books.heartbeat() if self._holds else nullcontext(), switching_often(), pool:
             try:
                 for item in self.order.work.read(left):
-                    while len(self._under_way) >= self.order.concurrency:
+                    while len(self._under_way) >= READ_AHEAD * self.order.concurrency:
                         self._collect()
                     if self.outcome.stopped or not self._start(pool, item):
                         break
@@ -98,9 +105,12 @@ class Run:
         except OverBudget as error:
             self.outcome.stopped = self.outcome.stopped or str(error)
             return False
-        compute = self.order.work.compute
-        self._under_way[pool.submit(compute, item, record, attempt.meter, self._go_on)] = attempt
+        self._under_way[pool.submit(self._compute, item, record, attempt.meter)] = attempt
         return True
+
+    def _compute(self, item: Item, record: NeuronRecord, meter: Meter) -> Result:
+        self._go_on()
+        return self.order.work.compute(item, record, meter, self._go_on)
 
     def _hold(self, item: Item, record: NeuronRecord) -> Attempt:
         """Set aside the most that this may cost, when those under way are done if need be. OverBudget."""
@@ -184,3 +194,14 @@ class Run:
         if self.outcome.failed_in_a_row == FAILURES_IN_A_ROW:
             self.outcome.stopped = f"The last {FAILURES_IN_A_ROW} {self.order.work.unit}s all failed."
         self.advance(1)
+
+
+@contextmanager
+def switching_often() -> Iterator[None]:
+    """Let no thread that computes keep those waiting long that ask a server."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

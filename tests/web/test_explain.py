@@ -108,6 +108,28 @@ def test_several_neurons_are_under_way_at_a_time(world: World, model: ToyModel) 
     assert len(made()) == 3
 
 
+def test_the_next_neuron_is_read_while_a_model_is_asked(
+    world: World, model: ToyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+    is_read = threading.Event()
+    read_neuron_record = bulk.store.read_neuron_record
+
+    def reading(*args: Any) -> Any:
+        read.append(args)
+        if len(read) == 2:
+            is_read.set()
+        return read_neuron_record(*args)
+
+    def wait() -> None:
+        assert is_read.wait(timeout=30)
+
+    monkeypatch.setattr(bulk.store, "read_neuron_record", reading)
+    model.before = wait
+    explain_by_model(concurrency=1)
+    assert len(made()) == NEURONS
+
+
 # Scoring again
 
 
@@ -219,7 +241,7 @@ def test_the_days_budget_holds_for_it_too(world: World, model: ToyModel, setting
 
 def test_interrupted_it_stops_at_the_next_step_and_keeps_what_is_done(world: World, model: ToyModel) -> None:
     def interrupt() -> None:
-        if len(model.asked) == 15:
+        if len(model.asked) >= 15:
             raise KeyboardInterrupt
 
     model.before = interrupt

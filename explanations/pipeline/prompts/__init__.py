@@ -8,8 +8,8 @@ from explanations.pipeline.prompts.conversation import (
     Fitted,
     PromptTooLongError,
     fit,
+    fits,
     price_in_words,
-    window_left,
 )
 from explanations.pipeline.prompts.examples import EXAMPLES, Example
 from explanations.pipeline.prompts.explaining import (
@@ -72,6 +72,7 @@ __all__ = [
     "all_at_once_prompt",
     "detection_prompt",
     "fit",
+    "fits",
     "fuzzing_prompt",
     "json_answer",
     "json_prompt",
@@ -82,6 +83,5 @@ __all__ = [
     "price_in_words",
     "readable_token",
     "revision_prompt",
-    "window_left",
     "yes_or_no_prompt",
 ]

@@ -66,8 +66,7 @@ def fit(model: LanguageModel, build: Callable[[int], Dialogue], count: int, *, l
     for shown in range(count, least - 1, -1):
         prompt = build(shown).for_model(model)
         tokens = model.count_tokens(prompt)
-        left = window_left(model, tokens, max_tokens)
-        if left is None or left >= 0:
+        if model.context_window is None or _left(model, tokens, max_tokens) >= 0:
             return Fitted(prompt, shown, tokens)
     raise PromptTooLongError(
         f"The shortest prompt is {tokens:,} tokens; with {max_tokens:,} for the answer that is more than the "
@@ -75,10 +74,15 @@ def fit(model: LanguageModel, build: Callable[[int], Dialogue], count: int, *, l
     )
 
 
-def window_left(model: LanguageModel, tokens: int, max_tokens: int) -> int | None:
-    """Return how much of the model's window a prompt and its answer leave, below 0 if none; None where unknown."""
-    if model.context_window is None:
-        return None
+def fits(model: LanguageModel, prompt: Prompt, max_tokens: int) -> bool:
+    """Return whether the model's window holds a prompt and its answer, as far as it is known."""
+    # Counting takes a millisecond a prompt, which thousands of prompts at a time have not got.
+    return model.context_window is None or _left(model, model.count_tokens(prompt), max_tokens) >= 0
+
+
+def _left(model: LanguageModel, tokens: int, max_tokens: int) -> int:
+    """Return how much of the model's window, which it says, a prompt and its answer leave; below 0 if none."""
+    assert model.context_window is not None
     window = model.context_window if model.counts_exactly else int(model.context_window * ESTIMATE_MARGIN)
     return window - tokens - max_tokens
 

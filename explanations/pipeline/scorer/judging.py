@@ -14,9 +14,9 @@ from explanations.pipeline.prompts import (
     DETECTION_VERSION,
     FUZZING_VERSION,
     detection_prompt,
+    fits,
     fuzzing_prompt,
     mark,
-    window_left,
     yes_or_no_prompt,
 )
 from explanations.pipeline.records import LEVELS, ActivationRecord, Failure
@@ -144,16 +144,16 @@ def rate_in_writing(model: LanguageModel, explanation: str, items: Sequence[Item
         ask = fuzzing_prompt if batch[0].marked else detection_prompt
         prompts.append(ask(explanation, [_document(item) for item in batch]).for_model(model))
     room = 8 * AT_ONCE + 20
-    fits = [(left := window_left(model, model.count_tokens(p), room)) is None or left >= 0 for p in prompts]
+    fitting = [fits(model, prompt, room) for prompt in prompts]
     answers = iter(
         model.complete_batch(
-            [prompt for prompt, ok in zip(prompts, fits, strict=True) if ok],
+            [prompt for prompt, ok in zip(prompts, fitting, strict=True) if ok],
             max_tokens=room,
             temperature=0.0,
             stop=() if model.can_chat else ("\n",),
         )
     )
-    for batch, ok in zip(batches, fits, strict=True):
+    for batch, ok in zip(batches, fitting, strict=True):
         answer = next(answers) if ok else JudgingError(f"the prompt is longer than {model.name} reads")
         if isinstance(answer, Completion):
             usage += answer.usage

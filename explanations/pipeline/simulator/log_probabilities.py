@@ -14,10 +14,10 @@ from explanations.pipeline.prompts import (
     ONE_AT_A_TIME_VERSION,
     SimulationPrompt,
     all_at_once_prompt,
+    fits,
     one_at_a_time_prompts,
     price_in_words,
     readable_token,
-    window_left,
 )
 from explanations.pipeline.records import LEVELS, NORMALISED_SCALE, ActivationRecord
 from explanations.pipeline.simulator.protocol import BatchSimulate, Outcome, Simulated, SimulationError, only_outcome
@@ -129,12 +129,11 @@ class ReadLevels:
 
     def _too_long(self, prompt: SimulationPrompt) -> SimulationError | None:
         model = self.simulator.model
-        tokens = model.count_tokens(prompt.text)
-        left = window_left(model, tokens, 1)
-        if left is None or left >= 0:
+        if fits(model, prompt.text, 1):
             return None
         return SimulationError(
-            f"the prompt is {tokens:,} tokens, more than the {model.context_window:,} that {model.name} reads"
+            f"the prompt is {model.count_tokens(prompt.text):,} tokens, more than the {model.context_window:,} that "
+            f"{model.name} reads"
         )
 
     def _read(

@@ -12,11 +12,11 @@ import numpy as np
 from explanations.pipeline.language_models import Completion, LanguageModel, LanguageModelError, Usage
 from explanations.pipeline.prompts import (
     JSON_VERSION,
+    fits,
     json_answer,
     json_prompt,
     price_in_words,
     readable_token,
-    window_left,
 )
 from explanations.pipeline.prompts.simulating import written
 from explanations.pipeline.records import LEVELS, NORMALISED_SCALE, ActivationRecord, Floats
@@ -82,8 +82,7 @@ class WriteLevels:
         model = self.simulator.model
         prompts = [json_prompt(explanation, tokens).for_model(model) for tokens in excerpts]
         lengths = [int(ROOM * self.simulator.answer_length(tokens)) + 20 for tokens in excerpts]
-        left = [window_left(model, model.count_tokens(p), n) for p, n in zip(prompts, lengths, strict=True)]
-        fitting = [i for i, room in enumerate(left) if room is None or room >= 0]
+        fitting = [i for i, (p, n) in enumerate(zip(prompts, lengths, strict=True)) if fits(model, p, n)]
         answers = model.complete_batch(
             [prompts[i] for i in fitting],
             max_tokens=max((lengths[i] for i in fitting), default=1),
