@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tarfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from io import StringIO
@@ -16,6 +17,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
+from explanations.management.commands.load_sample import read_ahead
 from explanations.models import Explanation, Neuron, Simulation, SubjectModel
 from explanations.pipeline import dataset, packing
 from explanations.pipeline.card import Card, decode_card
@@ -358,3 +360,17 @@ def test_bad_files_are_refused_in_words(tmp_path: Path, card_file: Path) -> None
         build(folder, card_file, tmp_path / "out")
     assert not SubjectModel.objects.exists()
     assert len(NEURONS) == 3
+
+
+def test_the_next_batch_is_read_while_one_is_stored() -> None:
+    is_read = threading.Event()
+
+    def batches() -> Iterator[list[PackedNeuron]]:
+        yield []
+        is_read.set()
+        yield []
+
+    found = read_ahead(batches())
+    assert next(found) == []
+    assert is_read.wait(timeout=30)
+    assert list(found) == [[]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from explanations.importing.importer import Importer
 from explanations.importing.subject import ImportRefusedError, prepare_model
 from explanations.management.commands.import_dataset import read_card
 from explanations.management.imports import run_import
+from explanations.pipeline.ingest import PackedNeuron
 from explanations.pipeline.sample_file import SampleFileError, read_sample
 
 SLUG = BUNDLED
@@ -39,4 +42,13 @@ class Command(BaseCommand):
         except ImportRefusedError as error:
             raise CommandError(f"model “{options['model']}”: {error}") from None
         self.stdout.write(f"{model.name}: {total:,} neurons of the bundled sample")
-        run_import(self.stdout, Importer(model, card.explanations if card else None), batches, total)
+        run_import(self.stdout, Importer(model, card.explanations if card else None), read_ahead(batches), total)
+
+
+def read_ahead(batches: Iterator[Sequence[PackedNeuron]]) -> Iterator[Sequence[PackedNeuron]]:
+    """Yield the batches, reading each while the one before it is being stored."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
