@@ -14,12 +14,16 @@ def address(name: str, *parts: str | int) -> str:
     """Return what `reverse(name, args=parts)` does, for texts and then numbers: 25 microseconds less."""
     count = sum(isinstance(part, int) for part in parts)
     texts, numbers = parts[: len(parts) - count], parts[len(parts) - count :]
-    return _pattern(name, texts, count, get_script_prefix()) % numbers
+    return pattern(name, *texts, numbers=count) % numbers
+
+
+def pattern(name: str, *texts: str | int, numbers: int) -> str:
+    """Return the address with `%d` in place of its last parts, for many addresses of a kind."""
+    return _pattern(name, texts, numbers, get_script_prefix())
 
 
 @lru_cache(maxsize=512)
 def _pattern(name: str, texts: tuple[str | int, ...], numbers: int, prefix: str) -> str:  # noqa: ARG001  it is in the result
-    """Return the address with `%d` in place of its numbers."""
     rest = reverse(name, args=[*texts, *[_MARK] * numbers]).replace("%", "%%")
     # From the end: what is of a text comes before them.
     return "%d".join(rest.rsplit(str(_MARK), numbers))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,10 @@ class FoundExcerpt:
     real: Floats | None
     tokens: Tokens | None
     title: str
+
+    @property
+    def is_whole(self) -> bool:
+        return self.real is not None and self.tokens is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +112,11 @@ def build_comparison(
     random_only = row.random_only if row.random_only is not None else _correlation_of(found, Kind.RANDOM)
     group_scores = {Kind.TOP: top_only, Kind.RANDOM: random_only, Kind.OTHER: _correlation_of(found, Kind.OTHER)}
     # Where nothing of a simulation is stored, one sentence says so.
-    listed = found if any(s.real is not None and s.tokens is not None for s in found) else []
+    listed = found if any(s.is_whole for s in found) else []
+    drawn = _draw([s for s in listed if s.is_whole], scale, state)
+    scored = [(s.packed.kind, _scored(s, next(drawn), scale, state) if s.is_whole else _missing(s)) for s in listed]
     groups = [
-        ScoredGroup(
-            title, about, group_scores[kind], [_scored(s, scale, state) for s in listed if s.packed.kind == kind]
-        )
+        ScoredGroup(title, about, group_scores[kind], [excerpt for k, excerpt in scored if k == kind])
         for kind, title, about in _GROUPS
     ]
     return Comparison(
@@ -154,36 +158,60 @@ def _scale_of(row: Simulation, found: Sequence[FoundExcerpt]) -> _Scale:
     return _Scale(real, real if is_calibrated else float(LEVELS), is_calibrated)
 
 
-def _scored(found: FoundExcerpt, scale: _Scale, state: PageState) -> ScoredExcerpt:
-    packed, real, tokens = found.packed, found.real, found.tokens
-    score = packed.scores.ev_correlation
-    if real is None or tokens is None:
-        lacking = "The text of this excerpt is" if tokens is None else "The real activations of this excerpt are"
-        missing = f"{lacking} not stored; import the neuron's activations again."
-        return ScoredExcerpt(found.title, missing, elements.missing_excerpt(found.title, score, missing))
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """What of an excerpt is drawn: values as attributes hold them, and the markup of its tokens."""
+
+    real_values: str
+    simulated_values: str
+    body: str
+
+
+def _draw(whole: Sequence[FoundExcerpt], scale: _Scale, state: PageState) -> Iterator[_Drawing]:
+    """Yield the drawings of excerpts of which all is stored."""
+    texts = [s.tokens for s in whole if s.tokens is not None]
+    real, simulated = [s.real for s in whole if s.real is not None], [s.packed.simulated for s in whole]
+    values = markup.written_parts([*real, *simulated])
+    bodies = _bodies(texts, real, simulated, scale, state)
+    return map(_Drawing, values[: len(whole)], values[len(whole) :], bodies)
+
+
+def _bodies(
+    texts: Sequence[Tokens], real: Sequence[Floats], simulated: Sequence[Floats], scale: _Scale, state: PageState
+) -> list[str]:
+    """Return the markup of the state's view alone: the other would double the page."""
+    if state.view == "overlay":
+        return [
+            elements.overlaid(markup.overlaid(t, r, s, real_maximum=scale.real, simulated_maximum=scale.simulated))
+            for t, r, s in zip(texts, real, simulated, strict=True)
+        ]
+    pairs = markup.shaded_pairs(texts, real, simulated, real_maximum=scale.real, simulated_maximum=scale.simulated)
+    return [elements.side_by_side(*pair) for pair in pairs]
+
+
+def _missing(found: FoundExcerpt) -> ScoredExcerpt:
+    lacking = "The text of this excerpt is" if found.tokens is None else "The real activations of this excerpt are"
+    missing = f"{lacking} not stored; import the neuron's activations again."
+    element = elements.missing_excerpt(found.title, found.packed.scores.ev_correlation, missing)
+    return ScoredExcerpt(found.title, missing, element)
+
+
+def _scored(found: FoundExcerpt, drawing: _Drawing, scale: _Scale, state: PageState) -> ScoredExcerpt:
+    assert found.real is not None
+    assert found.tokens is not None
+    real, simulated, score = found.real, found.packed.simulated, found.packed.scores.ev_correlation
     element = elements.scored_excerpt(
         found.title,
         score=score,
-        why_undefined="" if score is not None else why_undefined(real, packed.simulated),
+        why_undefined="" if score is not None else why_undefined(real, simulated),
         maximum=float(real.max()) if len(real) else None,
-        real_values=markup.written_values(real),
-        simulated_values=markup.written_values(packed.simulated),
+        real_values=drawing.real_values,
+        simulated_values=drawing.simulated_values,
         is_calibrated=scale.is_calibrated,
-        body=_body(tokens, real, packed.simulated, scale, state),
+        body=drawing.body,
     )
-    rows = _rows(tokens, real, packed.simulated, scale) if state.values else ()
+    rows = _rows(found.tokens, real, simulated, scale) if state.values else ()
     return ScoredExcerpt(found.title, "", element, rows)
-
-
-def _body(tokens: Tokens, real: Floats, simulated: Floats, scale: _Scale, state: PageState) -> str:
-    """Return the markup of the state's view alone: the other would double the page."""
-    if state.view == "overlay":
-        return elements.overlaid(
-            markup.overlaid(tokens, real, simulated, real_maximum=scale.real, simulated_maximum=scale.simulated)
-        )
-    return elements.side_by_side(
-        markup.shaded(tokens, real, scale.real), markup.shaded(tokens, simulated, scale.simulated)
-    )
 
 
 def _rows(

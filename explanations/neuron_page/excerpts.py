@@ -192,11 +192,7 @@ def build_section(
     return ExcerptsSection(
         groups=groups,
         group=group,
-        shown=[
-            _shown(group, place, record, tokens.get(record.key), maximum, with_rows=bool(state.values))
-            for place, record in enumerate(records[: state.shown], 1)
-            if group
-        ],
+        shown=_show(group, tokens, maximum, state) if group else [],
         total=total,
         more=next((min(step, total) for step in SHOWN_STEPS if step > state.shown), None)
         if state.shown < total
@@ -222,23 +218,27 @@ def _missing(neuron: Neuron) -> MissingExcerpts:
     return MissingExcerpts(packing.unpack_peak(neuron.peak), *excerpts_command(neuron))
 
 
-def _shown(
-    group: Group, place: int, record: PackedRecord, tokens: Tokens | None, maximum: float, *, with_rows: bool
-) -> ShownExcerpt:
-    title, values = f"{group.title} {place}", record.activations
+def _show(group: Group, tokens: Mapping[int, Tokens], maximum: float, state: PageState) -> list[ShownExcerpt]:
+    records = group.records[: state.shown]
+    texts = [tokens.get(record.key) for record in records]
+    known = [(text, r.activations) for text, r in zip(texts, records, strict=True) if text is not None]
+    drawn = iter(markup.shaded_texts([text for text, _ in known], [values for _, values in known], maximum))
+    written = markup.written_parts([r.activations for r in records])
+    return [
+        ShownExcerpt(
+            f"{group.title} {place}",
+            _element(group, place, record, values, None if text is None else next(drawn)),
+            rows=value_rows(text, record.activations, maximum) if state.values and text is not None else (),
+        )
+        for place, (record, text, values) in enumerate(zip(records, texts, written, strict=True), 1)
+    ]
+
+
+def _element(group: Group, place: int, record: PackedRecord, values: str, body: SafeString | None) -> SafeString:
     # Its minimum where excerpts were chosen for that.
-    peak = values.min if record.kind == Kind.BOTTOM else values.max
-    return ShownExcerpt(
-        title,
-        elements.recorded_excerpt(
-            title,
-            group.peak_name,
-            float(peak()) if len(values) else None,
-            markup.written_values(values),
-            None if tokens is None else markup.shaded(tokens, values, maximum),
-        ),
-        rows=value_rows(tokens, values, maximum) if with_rows and tokens is not None else (),
-    )
+    peak = record.activations.min if record.kind == Kind.BOTTOM else record.activations.max
+    highest = float(peak()) if len(record.activations) else None
+    return elements.recorded_excerpt(f"{group.title} {place}", group.peak_name, highest, values, body)
 
 
 def value_rows(tokens: Tokens, values: np.ndarray, maximum: float) -> list[tuple[SafeString, str]]:

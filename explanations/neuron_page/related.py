@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from django.db import connection
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from explanations import tokens as markup
+from explanations.addresses import pattern
 from explanations.import_commands import import_command
 from explanations.models import Neuron, SubjectModel
 from explanations.pipeline import packing
@@ -21,6 +22,8 @@ from explanations.templatetags.neurons import score_bar
 
 FIRST_TOKENS = 20
 """Tokens of a list that are seen before it is opened."""
+Place: TypeAlias = tuple[int, int]
+"""Layer and index: of a hundred, plain pairs are found in less time than `NeuronId`s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +118,24 @@ def _by_weight(related: Related) -> list[TokenGroup] | None:
 
 def _token_group(title: str, pairs: TokenValues) -> TokenGroup:
     known = [(t, v) for t, v in zip(pairs.tokens, pairs.values, strict=True) if t is not None and v is not None]
-    strongest = max((abs(v) for _, v in known), default=0.0)
-    elements = markup.shaded_each([t for t, _ in known], np.array([v for _, v in known]), strongest)
-    written = [f"<span>{element} {_strength(v)}</span> " for element, (_, v) in zip(elements, known, strict=True)]
+    values = [v for _, v in known]
+    elements = markup.shaded_each([t for t, _ in known], np.array(values), max(map(abs, values), default=0.0))
+    written = [f"<span>{e} {s}</span> " for e, s in zip(elements, _strengths(values), strict=True)]
     first, rest = written[:FIRST_TOKENS], written[FIRST_TOKENS:]
     # Safe: markup.shaded_each escapes the tokens, and the rest is numbers.
-    return TokenGroup(title, mark_safe("".join(first)), mark_safe("".join(rest)), len(rest))  # noqa: S308
+    return TokenGroup(title, SafeString("".join(first)), SafeString("".join(rest)), len(rest))
 
 
-def _strength(value: float) -> str:
-    """Return a strength with three significant digits, noughts at the end kept, so that a list reads evenly."""
-    text = f"{value:#.3g}" if abs(value) < 100 else f"{value:,.0f}"
-    return text.replace("-", "\u2212")
+def _strengths(values: Sequence[float]) -> list[str]:
+    """Return strengths with three significant digits, noughts at the end kept, so that a list reads evenly."""
+    if not values:
+        return []
+    if max(map(abs, values)) >= 100:
+        texts = "\n".join(f"{v:#.3g}" if abs(v) < 100 else f"{v:,.0f}" for v in values)
+    else:
+        # All in one go: a page shows three hundred.
+        texts = "\n".join(["%#.3g"] * len(values)) % tuple(values)
+    return texts.replace("-", "\u2212").split("\n")
 
 
 _SIDES = (
@@ -141,24 +150,29 @@ def _neurons(model: SubjectModel, related: Related) -> list[NeuronGroup] | None:
     if related.neurons is None:
         return None
     sides = [(title, getattr(related.neurons, name)) for name, title in _SIDES]
-    ids = {neuron_id for _, side in sides if side is not None for neuron_id in side.neurons}
-    known = _find_headlines(model, ids)
+    places = {(n.layer, n.index) for _, side in sides if side is not None for n in side.neurons}
+    known = _find_headlines(model, places)
     return [
-        NeuronGroup(title, _rows(model, side, known), frozenset(side.neurons) - known.keys())
+        NeuronGroup(
+            title,
+            _rows(model, side, known),
+            frozenset(n for n in side.neurons if (n.layer, n.index) not in known),
+        )
         for title, side in sides
         if side is not None
     ]
 
 
-def _rows(model: SubjectModel, side: NeuronWeights, known: Mapping[NeuronId, Headline]) -> SafeString:
+def _rows(model: SubjectModel, side: NeuronWeights, known: Mapping[Place, Headline]) -> SafeString:
     """Return a table's rows, made here and not in a template's loop: a page has forty of them."""
-    pairs = zip(side.neurons, side.weights, strict=True)
+    address = escape(pattern("neuron", model.slug, numbers=2))
+    row = f'<tr><td><a href="{address}">%d:%d</a></td><td class="number weight">%s</td>%s</tr>\n'
+    places = [(n.layer, n.index) for n in side.neurons]
     rows = [
-        f'<tr><td><a href="{escape(model.neuron_url(n.layer, n.index))}">{n}</a></td>'
-        f'<td class="number weight">{_strength(weight)}</td>{_headline_cells(known.get(n))}</tr>\n'
-        for n, weight in pairs
+        row % (*place, *place, strength, _headline_cells(known.get(place)))
+        for place, strength in zip(places, _strengths(side.weights), strict=True)
     ]
-    return mark_safe("".join(rows))  # noqa: S308  addresses and texts are escaped, the rest is numbers
+    return SafeString("".join(rows))  # addresses and texts are escaped, the rest is numbers
 
 
 def _headline_cells(known: Headline | None) -> str:
@@ -169,13 +183,13 @@ def _headline_cells(known: Headline | None) -> str:
     return f'<td class="text">{escape(known.text)}</td><td class="number">{score_bar(known.score)}</td>'
 
 
-def _find_headlines(model: SubjectModel, ids: Iterable[NeuronId]) -> dict[NeuronId, Headline]:
+def _find_headlines(model: SubjectModel, wanted: Iterable[Place]) -> dict[Place, Headline]:
     """Return the headlines of those of these neurons that are imported. One query, of an index seek a neuron.
 
     In SQL, since the ORM takes longer to build this condition of forty neurons than databases take to answer it. The
     list comes first in a CROSS JOIN, since SQLite would else read the whole model and look each neuron up in the list.
     """
-    places = sorted({(n.layer, n.index) for n in ids})
+    places = sorted(wanted)
     if not places:
         return {}
     table = connection.ops.quote_name(Neuron._meta.db_table)
@@ -186,4 +200,4 @@ def _find_headlines(model: SubjectModel, ids: Iterable[NeuronId]) -> dict[Neuron
     )
     with connection.cursor() as cursor:
         cursor.execute(sql, [*chain.from_iterable(places), model.pk])
-        return {NeuronId(layer, index): Headline(text, score) for layer, index, text, score in cursor.fetchall()}
+        return {(layer, index): Headline(text, score) for layer, index, text, score in cursor.fetchall()}

@@ -28,8 +28,11 @@ def _pack_token_values(pair: TokenValues) -> list[bytes]:
 
 
 def _unpack_token_values(packed: list[bytes]) -> TokenValues:
-    values = np.frombuffer(packed[1], "<f4").tolist()
-    return TokenValues(unpack_tokens(packed[0]), tuple(None if math.isnan(v) else v for v in values))
+    values = np.frombuffer(packed[1], "<f4")
+    numbers = values.tolist()
+    if np.isnan(values).any():
+        numbers = [None if math.isnan(v) else v for v in numbers]
+    return TokenValues(unpack_tokens(packed[0]), tuple(numbers))
 
 
 def _pack_neurons(side: NeuronWeights | None) -> list[bytes] | None:
