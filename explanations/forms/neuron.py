@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 from django import forms
 
@@ -68,8 +68,8 @@ class PageState:
     def query(self, **changes: Any) -> str:
         """Return the query string of this state with changes, "?" in front; empty where all is default."""
         asked = {**self.__dict__, **changes}
-        pairs = {name: asked[name] for name, default in _DEFAULTS.items() if asked[name] != default}
-        return f"?{urlencode(pairs)}" if pairs else ""
+        pairs = [f"{name}={quote(str(asked[name]))}" for name, default in _DEFAULTS.items() if asked[name] != default]
+        return f"?{'&'.join(pairs)}" if pairs else ""
 
     def with_problem(self, problem: str, **changes: Any) -> PageState:
         return replace(self, problems=(*self.problems, problem), **changes)

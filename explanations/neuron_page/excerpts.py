@@ -18,7 +18,8 @@ from explanations.pipeline.packing import PackedRecord
 from explanations.pipeline.records import Kind
 from explanations.store import Tokens
 
-_NAMES = {Kind.TOP: "top", Kind.RANDOM: "random", Kind.BOTTOM: "bottom", Kind.OTHER: "other"}
+_NAMES = {int(Kind.TOP): "top", int(Kind.RANDOM): "random", int(Kind.BOTTOM): "bottom", int(Kind.OTHER): "other"}
+_QUANTILE = int(Kind.QUANTILE)
 _TITLES = {"top": "Top", "random": "Random", "bottom": "Lowest", "other": "Other"}
 _ABOUT = {
     "top": "The excerpts in which the neuron was most active, best first.",
@@ -111,17 +112,19 @@ def read_recorded(neuron: Neuron) -> Recorded:
 
 def groups_of(recorded: Recorded) -> list[Group]:
     """Return the groups that have excerpts: top, random and others, then the quantile ranges from the lowest."""
+    by_kind: dict[int, list[PackedRecord]] = {}
+    for record in recorded.records:
+        by_kind.setdefault(record.kind, []).append(record)
     plain = [
-        Group(name, _TITLES[name], _ABOUT[name], records)
-        for kind, name in _NAMES.items()
-        if (records := recorded.of_kind(kind))
+        Group(name, _TITLES[name], _ABOUT[name], by_kind[kind]) for kind, name in _NAMES.items() if kind in by_kind
     ]
-    numbers = sorted({r.kind - Kind.QUANTILE for r in recorded.records if r.kind >= Kind.QUANTILE})
-    return plain + [_quantile_group(recorded, number, max(numbers) + 1) for number in numbers]
+    ranges = sorted(kind - _QUANTILE for kind in by_kind if kind >= _QUANTILE)
+    return plain + [
+        _quantile_group(recorded, by_kind[_QUANTILE + number], number, max(ranges) + 1) for number in ranges
+    ]
 
 
-def _quantile_group(recorded: Recorded, number: int, count: int) -> Group:
-    records = recorded.of_kind(Kind.QUANTILE + number)
+def _quantile_group(recorded: Recorded, records: Sequence[PackedRecord], number: int, count: int) -> Group:
     probabilities = _probabilities(recorded.boundaries, count)
     title = f"Range {number + 1}"
     about = f"A sample of excerpts from quantile range {number + 1} of {count} of the maximum activation."

@@ -32,6 +32,8 @@ class ListedExplanation:
 _find_explanations = Prepared(lambda neuron: Explanation.objects.filter(neuron=neuron).select_related("author"), int)
 _find_simulations = Prepared(lambda neuron: Simulation.objects.filter(explanation__neuron=neuron).order_by("-id"), int)
 
+_find_flags = Prepared(lambda neuron: Flag.objects.undecided().filter(explanation__neuron=neuron).order_by("id"), int)
+
 
 def list_explanations(neuron: Neuron) -> list[ListedExplanation]:
     """Return all of a neuron's explanations: headline, current, retired. Two queries, and one for flags."""
@@ -67,7 +69,7 @@ def _find_undecided(neuron: Neuron) -> Iterable[Flag]:
     """Return the flags that wait for a decision. The neuron counts them: mostly there is nothing to ask for."""
     if not neuron.open_flag_count:
         return ()
-    return Flag.objects.undecided().filter(explanation__neuron=neuron).order_by("id")
+    return _find_flags(neuron.pk)
 
 
 def _scored(row: Explanation, simulations: Sequence[Simulation]) -> Simulation | None:

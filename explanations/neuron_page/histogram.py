@@ -50,16 +50,17 @@ def histogram_of(records: Iterable[PackedRecord]) -> Histogram | None:
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     step = _step(high - low)
     first, last = math.floor(low / step), max(math.ceil(high / step), math.floor(low / step) + 1)
-    counts = np.bincount(np.clip(np.floor(values / step).astype(int), first, last - 1) - first, minlength=last - first)
+    places = np.floor(values / step).astype(np.int64).clip(first, last - 1) - first
+    counts = np.bincount(places, minlength=last - first)
     highest = math.log10(1 + counts.max())
-    heights = np.log10(1 + counts) / highest * HEIGHT
+    heights = (np.log10(1 + counts) / highest * HEIGHT).tolist()
     bar = WIDTH / (last - first)
     return Histogram(
         tokens=len(values),
         excerpts=len(distinct),
-        below=int((values < 0).sum()),
-        zero=int((values == 0).sum()),
-        above=int((values > 0).sum()),
+        below=(below := int(np.count_nonzero(values < 0))),
+        zero=len(values) - below - (above := int(np.count_nonzero(values > 0))),
+        above=above,
         step=step,
         drawing=_draw(
             _path(heights[:-first] if first else [], 0.0, bar),
@@ -97,11 +98,9 @@ def _step(span: float) -> float:
 def _path(heights: Iterable[float], left: float, bar: float) -> str:
     """Return the outline of bars that stand side by side, as a path; bars of no height are left out."""
     width = max(bar - 0.6, bar * 0.6)
-    return "".join(
-        f"M{left + i * bar:.1f} {HEIGHT}v{-height:.1f}h{width:.1f}V{HEIGHT}z"
-        for i, height in enumerate(heights)
-        if height > 0
-    )
+    corners = [x for i, height in enumerate(heights) if height > 0 for x in (left + i * bar, -height)]
+    one = f"M%.1f {HEIGHT}v%.1fh{width:.1f}V{HEIGHT}z"
+    return one * (len(corners) // 2) % tuple(corners)
 
 
 def _value_marks(low: float, high: float, left: float, scale: float) -> Iterable[Mark]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.db.models import Exists, OuterRef
+
 from explanations import store
 from explanations.forms.neuron import PageState
-from explanations.models import Job, Neuron, SubjectModel
+from explanations.models import Job, Neuron, SubjectModel, Trial
 from explanations.neuron_page import comparison, excerpts
 from explanations.neuron_page.comparison import Comparison
 from explanations.neuron_page.excerpts import ExcerptsSection
@@ -69,7 +71,13 @@ def _with_all(slug: str, layer: int, index: int) -> NeuronQuerySet:
     neurons = Neuron.objects.filter(model__slug=slug, layer=layer, index=index)
     # Without the model's long JSON, which this page does not show.
     unseen = ("model__statistics", "model__highlights", "peak")
-    return neurons.select_related("model", "activation_set", "related_set").defer(*unseen).with_neighbours()
+    # Mostly there is neither, and two index seeks here cost less than two queries that find nothing.
+    more = {
+        "has_jobs": Exists(Job.objects.unfinished().filter(neuron=OuterRef("pk"))),
+        "has_kept": Exists(Trial.objects.kept().filter(neuron=OuterRef("pk"))),
+    }
+    rows = neurons.select_related("model", "activation_set", "related_set").defer(*unseen)
+    return rows.with_neighbours().annotate(**more)
 
 
 _find_with_all = Prepared(_with_all, str, int, int)
@@ -77,7 +85,9 @@ _find_unfinished = Prepared(lambda neuron: Job.objects.unfinished().filter(neuro
 
 
 def find_neuron(slug: str, neuron_id: NeuronId) -> Neuron | None:
-    """Return a neuron with its model, packed data and neighbours' indices; None where it is not there. One query."""
+    """Return a neuron with its model, packed data, neighbours' indices, and whether there are unfinished jobs
+    (`has_jobs`) and kept texts (`has_kept`); None where it is not there. One query.
+    """
     return next(iter(_find_with_all(slug, neuron_id.layer, neuron_id.index)), None)
 
 
@@ -89,7 +99,7 @@ def find_neighbours(model: SubjectModel, neuron_id: NeuronId) -> tuple[int | Non
 
 
 def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
-    """Return the whole page. At most six queries, for any number of explanations and excerpts."""
+    """Return the whole page of a found neuron. At most six queries, for any number of explanations and excerpts."""
     recorded = excerpts.read_recorded(neuron)
     groups = excerpts.groups_of(recorded)
     group, state = excerpts.choose_group(groups, state)
@@ -112,7 +122,7 @@ def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
         record_count=len(recorded.records),
         histogram=histogram_of(recorded.records),
         related=build_related(neuron),
-        jobs=_find_unfinished(neuron.pk),
+        jobs=_find_unfinished(neuron.pk) if getattr(neuron, "has_jobs", True) else (),
     )
 
 

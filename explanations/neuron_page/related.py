@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import chain
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 from django.db import connection
@@ -117,25 +117,39 @@ def _by_weight(related: Related) -> list[TokenGroup] | None:
 
 
 def _token_group(title: str, pairs: TokenValues) -> TokenGroup:
-    known = [(t, v) for t, v in zip(pairs.tokens, pairs.values, strict=True) if t is not None and v is not None]
-    values = [v for _, v in known]
-    elements = markup.shaded_each([t for t, _ in known], np.array(values), max(map(abs, values), default=0.0))
-    written = [f"<span>{e} {s}</span> " for e, s in zip(elements, _strengths(values), strict=True)]
-    first, rest = written[:FIRST_TOKENS], written[FIRST_TOKENS:]
-    # Safe: markup.shaded_each escapes the tokens, and the rest is numbers.
-    return TokenGroup(title, SafeString("".join(first)), SafeString("".join(rest)), len(rest))
+    tokens, values = _known(pairs)
+    strongest = max(map(abs, values), default=0.0)
+    opens, rests = markup.halves_of_elements(tokens, np.array(values), strongest)
+    columns = (["<span>"] * len(values), opens, rests, _strengths(values, " {}</span> "))
+    parts, first = markup.weave(*columns), FIRST_TOKENS * len(columns)
+    # Safe: the markup of tokens is escaped, and the rest is numbers.
+    return TokenGroup(
+        title,
+        SafeString("".join(parts[:first])),
+        SafeString("".join(parts[first:])),
+        max(0, len(values) - FIRST_TOKENS),
+    )
 
 
-def _strengths(values: Sequence[float]) -> list[str]:
+def _known(pairs: TokenValues) -> tuple[Sequence[str], Sequence[float]]:
+    """Return the tokens and values of those pairs that have both."""
+    tokens, values = pairs.tokens, pairs.values
+    if None in tokens or None in values:
+        known = [(t, v) for t, v in zip(tokens, values, strict=True) if t is not None and v is not None]
+        return [t for t, _ in known], [v for _, v in known]
+    return cast(Sequence[str], tokens), cast(Sequence[float], values)
+
+
+def _strengths(values: Sequence[float], around: str = "{}") -> list[str]:
     """Return strengths with three significant digits, noughts at the end kept, so that a list reads evenly."""
     if not values:
         return []
     if max(map(abs, values)) >= 100:
-        texts = "\n".join(f"{v:#.3g}" if abs(v) < 100 else f"{v:,.0f}" for v in values)
+        lines = "\n".join(around.format(f"{v:#.3g}" if abs(v) < 100 else f"{v:,.0f}") for v in values)
     else:
         # All in one go: a page shows three hundred.
-        texts = "\n".join(["%#.3g"] * len(values)) % tuple(values)
-    return texts.replace("-", "\u2212").split("\n")
+        lines = "\n".join([around.format("%#.3g")] * len(values)) % tuple(values)
+    return lines.replace("-", "\u2212").split("\n")
 
 
 _SIDES = (

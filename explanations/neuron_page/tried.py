@@ -121,7 +121,12 @@ _find_newest_kept = Prepared(_newest_kept, int)
 
 
 def newest_kept(neuron: Neuron) -> tuple[list[NeuronResult], bool]:
-    """Return the newest texts that people kept of a neuron, and whether there are more. One query."""
+    """Return the newest texts that people kept of a neuron, and whether there are more.
+
+    One query, none where the neuron was found with `has_kept` and has none.
+    """
+    if not getattr(neuron, "has_kept", True):
+        return [], False
     rows = _find_newest_kept(neuron.pk)
     return [read_result(row, neuron) for row in rows[:NEWEST_KEPT]], len(rows) > NEWEST_KEPT
 

@@ -51,7 +51,7 @@ class Trying:
 
 
 def offer_trying(neuron: Neuron) -> Trying:
-    """Return what a neuron's page shows of trying texts. One query."""
+    """Return what a neuron's page shows of trying texts. One query where texts were kept."""
     kept, has_more = newest_kept(neuron)
     return replace(_trying(neuron.model, neuron, TrialForm()), kept=kept, has_more=has_more)
 
