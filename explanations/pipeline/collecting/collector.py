@@ -74,6 +74,16 @@ class Tokens:
         return order, np.append(starts, len(order)).astype(np.int32), tokens, self.weights[tokens]
 
 
+def cut_tokens(starts: npt.NDArray[np.int32], parts: int) -> list[tuple[int, int]]:
+    """Return the tokens, from which up to which, that each thread adds up; `starts`: where their rows begin, and end.
+
+    A token's rows are read, and once its sums as well.
+    """
+    work = starts - starts[0] + np.arange(len(starts))
+    cuts = np.searchsorted(work, np.linspace(0, work[-1], parts + 1))
+    return list(pairwise(cuts.tolist()))
+
+
 class Collector:
     """Collects the chunks of one shard. What is done is kept in `folder`; begun again, it goes on from there."""
 
@@ -99,8 +109,8 @@ class Collector:
         self._draws = {layer: Draws(self.shape, settings, layer) for layer in self.points}
         threads = max(1, torch.get_num_threads())
         cuts = np.linspace(0, -(-width // kernels.BLOCK), threads + 1).astype(int) * kernels.BLOCK
-        self._parts = [(low, min(high, width)) for low, high in pairwise(cuts) if low < high]
-        self._pool = ThreadPoolExecutor(max(1, len(self._parts) - 1))
+        self._parts = [(int(low), int(min(high, width))) for low, high in pairwise(cuts)]
+        self._pool = ThreadPoolExecutor(max(1, threads - 1))
 
     def places(self, chunk: int) -> tuple[int, int]:
         """Return where a chunk's excerpts begin and end in the order."""
@@ -203,15 +213,16 @@ class Collector:
         moments = np.empty((4, self.shape.neurons))
         maxima = np.empty((len(raw), self.shape.neurons), np.float32)
 
-        def part(neurons: tuple[int, int]) -> int:
-            missed: int = kernels.observe(
-                raw, self._subject.recorded, neurons, numbers, by_token, grid, kept.sums, moments, maxima,
-                high, kept.low.arrays,
-            )  # fmt: skip
+        first = self._subject.recorded
+
+        def part(neurons: tuple[int, int], tokens: tuple[int, int]) -> int:
+            kernels.observe(raw, first, neurons, numbers, moments, maxima, high, kept.low.arrays)
+            missed: int = kernels.add_by_token(raw, first, tokens, by_token, grid, kept.sums)
             return missed
 
-        others = [self._pool.submit(part, neurons) for neurons in self._parts[1:]]
-        kept.missed += part(self._parts[0]) + sum(other.result() for other in others)
+        parts = list(zip(self._parts, cut_tokens(by_token[1], len(self._parts)), strict=True))
+        others = [self._pool.submit(part, *other) for other in parts[1:]]
+        kept.missed += part(*parts[0]) + sum(other.result() for other in others)
         return maxima, moments
 
     def _keep_whole(self, layer: int, first: int, recorded: npt.NDArray[Any], maxima: npt.NDArray[np.float32]) -> None:
