@@ -1,7 +1,7 @@
 """How the templates in `templates/jinja2/` are read: Jinja2, with the filters that Django's templates have.
 
-The sections of a neuron's page are written for Jinja2, which compiles them: as Django's they took three times as long.
-The rest of the site is Django's, and includes them with `{% section %}`.
+The sections of a neuron's page and long lists are written for Jinja2, which compiles them: as Django's they took three
+times as long. The rest of the site is Django's, and includes them with `{% section %}`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _FILTERS = {
     "figure": neurons.figure,
     "grouped": neurons.grouped,
     "iso": neurons.iso,
+    "moment": neurons.moment,
     "pluralize": defaultfilters.pluralize,
     "signed": neurons.signed,
     "truncatechars": defaultfilters.truncatechars,

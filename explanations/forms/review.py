@@ -116,7 +116,7 @@ class QueueFilter(forms.Form):
     state = forms.ChoiceField(choices=list(STATES.items()), required=False, widget=forms.HiddenInput)
     reason = forms.ChoiceField(choices=[("", "any"), *Flag.Reason.choices], required=False)
     model = forms.ModelChoiceField(
-        SubjectModel.objects.all(),
+        SubjectModel.objects.defer("statistics", "highlights"),
         to_field_name="slug",
         required=False,
         empty_label="any",

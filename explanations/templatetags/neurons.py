@@ -111,6 +111,11 @@ def _day(value: date, written: str) -> str:
     return dateformat.format(value, written)
 
 
+def moment(value: datetime) -> str:
+    """Return a time in the site's time zone to the minute: "27 Nov 2026, 04:20"."""
+    return dateformat.format(timezone.localtime(value), "j M Y, H:i")
+
+
 def iso(value: datetime) -> str:
     """Return a time in the site's time zone as machines read it."""
     return timezone.localtime(value).isoformat()

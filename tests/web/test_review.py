@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -861,3 +862,9 @@ def wait_until_somebody_waits_for_a_lock() -> None:
             if cursor.fetchone() != (0,):
                 return
     raise AssertionError("nobody came to wait")
+
+
+def test_the_queue_does_not_read_what_it_does_not_show(reviewer: Client, world: World, flag: Flag) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        assert world.explanation.text in reviewer.get(f"{QUEUE}?state=all").content.decode()
+    assert not [q["sql"] for q in queries if re.search(r'"(statistics|highlights|peak)"', q["sql"])]
