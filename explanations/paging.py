@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -27,7 +28,12 @@ PAGE_SIZE = 50
 MAX_INTEGER = 2**63 - 1
 """What both databases hold; a larger number in a token would be an error in the query."""
 
+DAMAGED = "This page address is damaged, so here is the first page."
+GONE = "There is nothing on that page any more, so here is the first page."
+
 Row = TypeVar("Row", bound=models.Model)
+Found = tuple[int, float | None]
+"""A row's id and the value that it is sorted by."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,16 @@ class Page(Generic[Row]):
 
 
 @dataclass(frozen=True)
+class FoundPage:
+    """The ids of some rows in order, and where to go from them, as in `Page`."""
+
+    ids: Sequence[int]
+    previous: str | None
+    next: str | None
+    problem: str
+
+
+@dataclass(frozen=True)
 class _Place:
     """A row's place in the order: rows wanted lie after it, or before it."""
 
@@ -84,12 +100,12 @@ def paginate(rows: QuerySet[Row], order: Order, token: str, size: int = PAGE_SIZ
         return _first_page(rows, order, size)
     place = _parse(token)
     if place is None or (place.value is None and order.field is not None and not order.nullable):
-        return _first_page(rows, order, size, "This page address is damaged, so here is the first page.")
+        return _first_page(rows, order, size, DAMAGED)
     found = _take(rows, order, place, size + 1)
     if place.before and len(found) <= size:
         return _first_page(rows, order, size)
     if not found:
-        return _first_page(rows, order, size, "There is nothing on that page any more, so here is the first page.")
+        return _first_page(rows, order, size, GONE)
     more, shown = len(found) > size, found[:size]
     if place.before:
         shown.reverse()
@@ -100,6 +116,45 @@ def paginate(rows: QuerySet[Row], order: Order, token: str, size: int = PAGE_SIZ
     )
 
 
+def paginate_found(found: Sequence[Found], order: Order, token: str, size: int = PAGE_SIZE) -> FoundPage:
+    """Return the same page of rows whose ids and values, in any order, have all been read."""
+    assert order.tie == "id"
+    assert order.nullable
+    keys = sorted(_key(order, value, pk) for pk, value in found)
+    place = _parse(token) if token else None
+    problem = DAMAGED if token and place is None else ""
+    start, is_first = 0, True
+    if place is not None:
+        key = _key(order, place.value, place.tie)
+        start = bisect_left(keys, key) - size if place.before else bisect_right(keys, key)
+        is_first = start <= 0 if place.before else start == len(keys)
+        if is_first:
+            start, problem = 0, "" if place.before else GONE
+    shown = [_row(order, key) for key in keys[start : start + size]]
+    comes_back = place is not None and place.before and not is_first
+    return FoundPage(
+        ids=[pk for pk, _ in shown],
+        previous=None if is_first else _make_token(order, shown[0], before=True),
+        next=_make_token(order, shown[-1], before=False) if comes_back or start + size < len(keys) else None,
+        problem=problem,
+    )
+
+
+def _key(order: Order, value: float | None, tie: int) -> tuple[bool, float, int]:
+    """Return what sorts rows as the order does: those without a value last, always by their ties."""
+    if value is None:
+        return True, 0.0, tie
+    return False, -value if order.descending else value, -tie if order.tie_descending else tie
+
+
+def _row(order: Order, key: tuple[bool, float, int]) -> Found:
+    """Return the id and value of which `_key` made the key."""
+    is_null, value, tie = key
+    if is_null:
+        return tie, None
+    return -tie if order.tie_descending else tie, -value if order.descending else value
+
+
 def _first_page(rows: QuerySet[Row], order: Order, size: int, problem: str = "") -> Page[Row]:
     found = _take(rows, order, None, size + 1)
     shown = found[:size]
@@ -108,11 +163,17 @@ def _first_page(rows: QuerySet[Row], order: Order, size: int, problem: str = "")
 
 def _token(order: Order, row: models.Model, *, before: bool) -> str:
     tie = attrgetter(order.tie.replace("__", "."))(row)
+    value = None if order.field is None else attrgetter(order.field.replace("__", "."))(row)
+    return _make_token(order, (tie, value), before=before)
+
+
+def _make_token(order: Order, row: Found, *, before: bool) -> str:
+    tie, value = row
+    direction = "before" if before else "after"
     if order.field is None:
-        return f"{'before' if before else 'after'}:{tie}"
-    value = attrgetter(order.field.replace("__", "."))(row)
+        return f"{direction}:{tie}"
     # repr of a float reads back as the same float, so that no row is shown twice or lost.
-    return f"{'before' if before else 'after'}:{'-' if value is None else repr(value)}:{tie}"
+    return f"{direction}:{'-' if value is None else repr(value)}:{tie}"
 
 
 _TOKEN = re.compile(r"(before|after):(?:(-|-?[0-9.]{1,25}(?:e[+-]?[0-9]{1,3})?):)?([0-9]{1,19})", re.ASCII)

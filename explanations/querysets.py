@@ -103,27 +103,48 @@ class ExplanationQuerySet(models.QuerySet["Explanation"]):
     def narrowed(self, criteria: Criteria, *, are_many: bool = False) -> ExplanationQuerySet:
         """Return the explanations that pass the filters of a search; its words are `search.match`'s to look for.
 
-        `are_many` tells how best to find them, and changes nothing else: see `_of_model`.
+        `are_many` tells how best to find them, and changes nothing else: see `_at_hidden_place`.
         """
         rows = self if criteria.state == "any" else self.filter(state=criteria.state)
-        if criteria.model is not None:
-            rows = rows._of_model(criteria.model.pk, are_many)
-        if criteria.layers is not None:
-            rows = rows.filter(layer__range=criteria.layers)
+        model, layers = criteria.model, criteria.layers
+        has_order = model is not None and layers is not None and layers[0] == layers[1]
+        if are_many and not has_order and connections[self.db].vendor == "sqlite":
+            rows = rows._at_hidden_place(model, layers)
+        else:
+            rows = rows.at_place(model, layers)
         if criteria.source:
             rows = rows.filter(source=criteria.source)
-        if criteria.min_score is not None:
-            rows = rows.filter(score__gte=criteria.min_score)
-        if criteria.max_score is not None:
-            rows = rows.filter(score__lte=criteria.max_score)
+        return rows.with_score(criteria.min_score, criteria.max_score)
+
+    def at_place(self, model: SubjectModel | None, layers: tuple[int, int] | None) -> ExplanationQuerySet:
+        """Return the explanations of neurons of this model, and of these layers; None does not matter.
+
+        The index `explanation_by_layer` serves it, and of one layer of one model in order of scores.
+        """
+        if layers is None:
+            return self if model is None else self.filter(model=model)
+        # The index begins with the model.
+        models = {"model__in": _all_models(self)} if model is None else {"model": model}
+        place = {"layer": layers[0]} if layers[0] == layers[1] else {"layer__range": layers}
+        return self.filter(**models, **place)
+
+    def _at_hidden_place(self, model: SubjectModel | None, layers: tuple[int, int] | None) -> ExplanationQuerySet:
+        """Return the same, found otherwise.
+
+        SQLite would read all explanations of a model, or of some layers, to sort them. Sums hide the place from its
+        planner, so that it walks the index of scores and stops when the page is full.
+        """
+        rows = self
+        if model is not None:
+            rows = rows.alias(hidden_model=F("model_id") + 0).filter(hidden_model=model.pk)
+        if layers is not None:
+            rows = rows.alias(hidden_layer=F("layer") + 0).filter(hidden_layer__range=layers)
         return rows
 
-    def _of_model(self, model_id: int, are_many: bool) -> ExplanationQuerySet:
-        if not are_many or connections[self.db].vendor != "sqlite":
-            return self.filter(model=model_id)
-        # SQLite would read all neurons of the model to sort them (780 ms for 307,200). The sum hides the model from
-        # its planner, so that it walks the index of scores and stops when the page is full (1 ms).
-        return self.alias(hidden_model=F("model_id") + 0).filter(hidden_model=model_id)
+    def with_score(self, lowest: float | None, highest: float | None) -> ExplanationQuerySet:
+        """Return the explanations whose score lies between these, both included; None sets no bound."""
+        rows = self if lowest is None else self.filter(score__gte=lowest)
+        return rows if highest is None else rows.filter(score__lte=highest)
 
     def with_neurons(self) -> ExplanationQuerySet:
         """Return the explanations with their neurons and models, but without what a list does not show."""
@@ -140,6 +161,12 @@ class ExplanationQuerySet(models.QuerySet["Explanation"]):
             "neuron__model__slug",
             "neuron__model__name",
         )
+
+
+def _all_models(rows: ExplanationQuerySet) -> models.QuerySet[Any, Any]:
+    related: Any = rows.model._meta.get_field("model").related_model
+    found: models.QuerySet[Any, Any] = related._default_manager.using(rows.db).order_by().values("pk")
+    return found
 
 
 def review_states(reviewer: User) -> dict[str, Q]:
@@ -199,7 +226,12 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         """
         this = self.model._default_manager.order_by().filter(pk=OuterRef("pk"))
         others = self.model._default_manager.filter(explanation=OuterRef("explanation")).exclude(pk=OuterRef("pk"))
-        return self.select_related("explanation__neuron__model", "reporter", "reviewer", "job").annotate(
+        rows = self.select_related("explanation__neuron__model", "reporter", "reviewer", "job").defer(
+            # Longer than all else together, and shown by other pages.
+            "explanation__neuron__peak",
+            *(f"explanation__neuron__model__{name}" for name in ("statistics", "highlights", "description", "source")),
+        )
+        return rows.annotate(
             last_event=Subquery(this.values("pk").annotate(last=Max("events")).values("last")),
             other_flags=_count(others),
             other_undecided=_count(others.filter(state__in=["open", "claimed"])),

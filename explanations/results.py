@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from django.db import connection
 
 from explanations import search
-from explanations.models import Explanation
-from explanations.paging import PAGE_SIZE, Order, Page, paginate
-from explanations.search import Criteria
+from explanations.models import Explanation, SubjectModel
+from explanations.paging import DAMAGED, GONE, PAGE_SIZE, Order, Page, paginate, paginate_found
+from explanations.search import Criteria, Found
 from explanations.search_ranking import rank
 from explanations.search_scope import Scope, scope_of
 
@@ -17,13 +19,10 @@ COUNTED = 10_000
 """Matches that are counted exactly."""
 RANKED = 1_000
 """Matches that are ranked, and listed by relevance: a word in every explanation must not cost a full ranking."""
-FEW = 2_000
-"""Matches that are read and sorted by score; more are met on a walk along the index of scores."""
+FEW = COUNTED
+"""Matches that are sorted by score; more are met on a walk along an index of scores."""
 ORDERS = {"score": Order("score"), "lowest": Order("score", descending=False)}
-"""Served by the index `explanation_by_score`, either way."""
-
-DAMAGED = "This page address is damaged, so here is the first page."
-GONE = "There is nothing on that page any more, so here is the first page."
+"""Served by the indexes of explanations, either way."""
 
 
 @dataclass(frozen=True)
@@ -42,40 +41,63 @@ class Results:
 
 
 def find_explanations(criteria: Criteria, token: str, size: int = PAGE_SIZE) -> Results:
-    """Return the page that `token` names of the explanations that meet the criteria. Nine queries at most.
+    """Return the page that `token` names of the explanations that meet the criteria. Ten queries at most.
 
     Whatever the token is, the answer is a page: the first, with a problem, where it is damaged.
     """
+    criteria = _with_only_model(criteria)
     if not criteria.query.terms:
         return _find_without_words(criteria, token, size)
-    rows = Explanation.objects.narrowed(criteria)
     scope = scope_of(Explanation.objects.all(), criteria)
-    ids = [] if scope.is_empty else search.engine(rows.db).find(rows, criteria.query, scope, COUNTED + 1)
     if criteria.sort == "relevance":
-        page = _find_by_relevance(criteria, ids, token, size)
-    else:
-        page = _find_by_score(criteria, scope, ids, token, size)
-    count = min(len(ids), COUNTED)
-    is_cut = criteria.sort == "relevance" and len(ids) > RANKED
-    return Results(page, count, len(ids) <= COUNTED, is_cut, _simulators(page))
+        return _find_by_relevance(criteria, scope, token, size)
+    return _find_by_score(criteria, scope, token, size)
 
 
-def _find_by_relevance(criteria: Criteria, ids: Sequence[int], token: str, size: int) -> Page[Explanation]:
+def _with_only_model(criteria: Criteria) -> Criteria:
+    """Return the criteria with the model, where layers of no model are asked for and there is only one."""
+    if criteria.layers is None or criteria.model is not None:
+        return criteria
+    models = list(SubjectModel.objects.only("pk").order_by("pk")[:2])
+    return replace(criteria, model=models[0]) if len(models) == 1 else criteria
+
+
+def _find_by_relevance(criteria: Criteria, scope: Scope, token: str, size: int) -> Results:
+    ids: Sequence[int] = ()
+    count = 0
+    if not scope.is_empty:
+        rows = Explanation.objects.narrowed(criteria)
+        ids, count = search.engine(rows.db).find_first(rows, criteria.query, scope, RANKED, COUNTED + 1)
     # All that are ranked, every time: it costs a deep page no more than the first.
-    ranked = rank(read_texts(ids[:RANKED]), criteria.query)
+    ranked = rank(read_texts(ids), criteria.query)
     start, problem = _read_start(token, len(ranked))
     stop = start + size
-    return Page(
+    page = Page(
         rows=_fetch(ranked[start:stop]),
         previous=str(max(0, start - size)) if start else None,
         next=str(stop) if stop < len(ranked) else None,
         problem=problem,
     )
+    return _results(page, count, is_cut=count > RANKED)
+
+
+def _results(page: Page[Explanation], found: int, *, is_cut: bool = False) -> Results:
+    """Return the results of which this is a page; `found` are counted up to one more than COUNTED."""
+    simulators = sorted({row.simulator for row in page.rows if row.score is not None})
+    return Results(page, min(found, COUNTED), found <= COUNTED, is_cut, simulators)
 
 
 def read_texts(ids: Sequence[int]) -> list[tuple[int, str, float | None]]:
-    """Return (id, text, score) of these explanations. One query."""
-    return list(Explanation.objects.filter(pk__in=ids).values_list("id", "text", "score")) if ids else []
+    """Return (id, text, score) of these explanations. One query; of one parameter, since a thousand take longer."""
+    if not ids:
+        return []
+    table = connection.ops.quote_name(Explanation._meta.db_table)
+    is_sqlite = connection.vendor == "sqlite"
+    among = "IN (SELECT value FROM json_each(%s))" if is_sqlite else "= ANY(%s)"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT id, text, score FROM {table} WHERE id {among}", [str(ids) if is_sqlite else list(ids)])  # noqa: S608
+        found: list[tuple[int, str, float | None]] = cursor.fetchall()
+    return found
 
 
 def _read_start(token: str, count: int) -> tuple[int, str]:
@@ -94,24 +116,25 @@ def _fetch(ids: Sequence[int]) -> list[Explanation]:
     return [rows[pk] for pk in ids if pk in rows]
 
 
-def _find_by_score(criteria: Criteria, scope: Scope, ids: Sequence[int], token: str, size: int) -> Page[Explanation]:
-    """Return a page in order of scores: of a few matches sorted, of many met on the way along the index."""
-    if len(ids) <= min(FEW, COUNTED):
-        rows = Explanation.objects.filter(pk__in=ids)
+def _find_by_score(criteria: Criteria, scope: Scope, token: str, size: int) -> Results:
+    """Return a page in order of scores: of a few matches sorted, of many met on the way along an index."""
+    found: Sequence[Found] = ()
+    if not scope.is_empty:
+        rows = Explanation.objects.narrowed(criteria)
+        found = search.engine(rows.db).find(rows, criteria.query, scope, COUNTED + 1)
+    order = ORDERS[criteria.sort]
+    if len(found) <= min(FEW, COUNTED):
+        part = paginate_found(found, order, token, size)
+        page = Page(_fetch(part.ids), part.previous, part.next, part.problem)
     else:
         rows = Explanation.objects.narrowed(criteria, are_many=True)
-        rows = search.engine(rows.db).match(rows, criteria.query, scope)
-    return paginate(rows.with_neurons(), ORDERS[criteria.sort], token, size)
+        page = paginate(search.engine(rows.db).match(rows, criteria.query, scope).with_neurons(), order, token, size)
+    return _results(page, len(found))
 
 
 def _find_without_words(criteria: Criteria, token: str, size: int) -> Results:
     count = Explanation.objects.narrowed(criteria).order_by().values("id")[: COUNTED + 1].count()
-    are_many = count > COUNTED
-    rows = Explanation.objects.narrowed(criteria, are_many=are_many).with_neurons()
+    rows = Explanation.objects.narrowed(criteria, are_many=count > COUNTED).with_neurons()
     # Nothing found is nothing to look for again.
     page = paginate(rows if count else rows.none(), ORDERS[criteria.sort], token, size)
-    return Results(page, min(count, COUNTED), not are_many, False, _simulators(page))
-
-
-def _simulators(page: Page[Explanation]) -> list[str]:
-    return sorted({row.simulator for row in page.rows if row.score is not None})
+    return _results(page, count)

@@ -14,18 +14,18 @@ from django.db import connections
 from django.db.models import BooleanField
 from django.db.models.expressions import RawSQL
 
-from explanations.search_query import Query, Term
+from explanations.search_query import Query, Term, stem
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from explanations.models import SubjectModel
     from explanations.querysets import ExplanationQuerySet
     from explanations.search_scope import Scope
 
 
-LEADING = 2_000
-"""Ids in a list that are looked up one by one in the full-text index, in 10 microseconds each."""
 COMMON = 1 / 8
-"""The share of explanations from which on each row on a walk is looked up in the full-text index."""
+"""The share of explanations from which on a word is looked for row by row, not in the full-text index first."""
 SAMPLED = 2_000
 """Matches from whose density is told how common a query's are."""
 
@@ -48,11 +48,20 @@ class Criteria:
     """`relevance` (only with terms), `score` (best first) or `lowest` (score first)"""
 
 
+Found = tuple[int, float | None]
+"""The id and score of an explanation."""
+
+
 class Engine(Protocol):
     """What a database does for a search."""
 
-    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[int]:
-        """Return the ids of at most `limit` of the rows that match, in order. One query.
+    def find_first(
+        self, rows: ExplanationQuerySet, query: Query, scope: Scope, first: int, limit: int
+    ) -> tuple[list[int], int]:
+        """Return the ids of the first matches that `find` would return, and how many it would. One query."""
+
+    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[Found]:
+        """Return at most `limit` of the rows that match. One query.
 
         The rows have passed every filter, and the scope, on SQLite, is of the same filters.
         """
@@ -71,24 +80,34 @@ class SqliteEngine:
 
     STEMS, WORDS = "explanations_stems", "explanations_words"
 
-    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[int]:  # noqa: ARG002
-        """Return the ids of at most `limit` explanations that match, in order.
+    def find_first(
+        self, rows: ExplanationQuerySet, query: Query, scope: Scope, first: int, limit: int
+    ) -> tuple[list[int], int]:
+        """Return the ids of the first matches, and how many there are up to the limit."""
+        found = self._find(rows.db, query, scope, limit, with_scores=False)
+        return [pk for pk, _ in found[:first]], len(found)
 
-        Reads the full-text index alone where no filter has to be checked row by row.
+    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[Found]:
+        """Return at most `limit` explanations that match."""
+        return self._find(rows.db, query, scope, limit, with_scores=True)
+
+    def _find(self, using: str, query: Query, scope: Scope, limit: int, *, with_scores: bool) -> list[Found]:
+        """Return at most `limit` explanations that match, in order of their ids; without scores, None is for them.
+
+        Reads indexes alone: the full-text one, and where there is something to check, that of what is filtered by.
         """
         lead = self.STEMS if query.chosen(is_prefix=False, is_excluded=False) else self.WORDS
-        conditions = self._conditions(scope, query, lead)
-        where, parameters = self._joined(conditions)
-        if not scope.is_narrowed:
-            sql = f"SELECT rowid FROM {lead} WHERE {where} ORDER BY rowid LIMIT %s"  # noqa: S608
-            with connections[scope.rows.db].cursor() as cursor:
-                cursor.execute(sql, [*parameters, limit])
-                return [pk for (pk,) in cursor.fetchall()]
-        # The full-text table must lead: "+" keeps SQLite from looking each row up in it.
-        joined = scope.rows.extra(  # noqa: S610  names of ours; what is asked is a parameter
-            tables=[lead], where=[where, f"explanations_explanation.id = +{lead}.rowid"], params=parameters
-        )
-        return sorted(joined.order_by().values_list("id", flat=True)[:limit])
+        where, parameters = self._joined([*self._conditions(scope, query, lead), *scope.checks])
+        source = lead
+        if with_scores or scope.checks:
+            # CROSS: the full-text table leads.
+            source += f" CROSS JOIN explanations_explanation e INDEXED BY explanations_filters ON e.id = {lead}.rowid"
+        columns = f"{lead}.rowid, {'e.score' if with_scores else 'NULL'}"
+        sql = f"SELECT {columns} FROM {source} WHERE {where} ORDER BY {lead}.rowid LIMIT %s"  # noqa: S608
+        with connections[using].cursor() as cursor:
+            cursor.execute(sql, [*parameters, limit])
+            found: list[Found] = cursor.fetchall()
+        return found
 
     def match(self, rows: ExplanationQuerySet, query: Query, scope: Scope) -> ExplanationQuerySet:
         """Return those of the rows that match, for walking an index in the order asked for. A query, sometimes.
@@ -97,7 +116,7 @@ class SqliteEngine:
         since there are few rows on the way to the fiftieth match, and a long list would take long to make.
         """
         lead = self.STEMS if query.chosen(is_prefix=False, is_excluded=False) else self.WORDS
-        if lead == self.STEMS and not scope.lists_places and self._are_common(rows.db, query):
+        if lead == self.STEMS and self._are_common(rows.db, query):
             # The rows have passed the filters already.
             where, parameters = self._joined(self._matches(query, lead))
             sql = f"EXISTS (SELECT 1 FROM {lead} WHERE {where} AND {lead}.rowid = explanations_explanation.id)"  # noqa: S608
@@ -121,7 +140,7 @@ class SqliteEngine:
         if scope.span is not None:
             conditions.append((f"{lead}.rowid BETWEEN %s AND %s", scope.span))
         # "+": a list is to be checked against, not to lead, unless its ids are so few that each may be looked up.
-        plus = "" if scope.shortest <= LEADING and lead == self.STEMS else "+"
+        plus = "" if scope.leads and lead == self.STEMS else "+"
         conditions += [self._listed(f"{plus}{lead}.rowid IN", rows) for rows in scope.lists]
         conditions += [self._listed(f"+{lead}.rowid NOT IN", rows) for rows in scope.without]
         return conditions
@@ -167,37 +186,98 @@ class PostgresEngine:
 
     STEMS, WORDS = ("search_stems", "neuronviewer_stems"), ("search_words", "simple")
 
-    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[int]:  # noqa: ARG002
-        """Return the ids of at most `limit` explanations that match, in order.
+    def find_first(
+        self,
+        rows: ExplanationQuerySet,
+        query: Query,
+        scope: Scope,  # noqa: ARG002
+        first: int,
+        limit: int,
+    ) -> tuple[list[int], int]:
+        """Return the ids of the first matches, and how many there are up to the limit.
 
-        Which of more they are is left to the database, which finds the first it comes upon soonest.
+        Which of more are found is left to the database, which takes those that it comes upon soonest.
         """
-        return sorted(self._matching(rows, query).order_by().values_list("id", flat=True)[:limit])
+        found, parameters = self._found(rows, query, limit, "id").query.sql_with_params()
+        ids = "ARRAY(SELECT id FROM found ORDER BY id LIMIT %s)"
+        sql = f"WITH found AS MATERIALIZED ({found}) SELECT {ids}, count(*) FROM found"  # noqa: S608
+        with connections[rows.db].cursor() as cursor:
+            cursor.execute(sql, [*parameters, first])
+            return cursor.fetchone()  # type: ignore[no-any-return]
+
+    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[Found]:  # noqa: ARG002
+        """Return at most `limit` explanations that match, those that the database comes upon soonest."""
+        sql, parameters = self._found(rows, query, limit, "id", "score").query.sql_with_params()
+        with connections[rows.db].cursor() as cursor:
+            cursor.execute(sql, parameters)
+            found: list[Found] = cursor.fetchall()
+        return found
 
     def match(self, rows: ExplanationQuerySet, query: Query, scope: Scope) -> ExplanationQuerySet:  # noqa: ARG002
-        """Return those of the rows that match. The planner knows by its statistics whether they are common."""
-        return self._matching(rows, query)
-
-    def _matching(self, rows: ExplanationQuerySet, query: Query) -> ExplanationQuerySet:
-        for is_prefix in (False, True):
-            if expression := self._expression(query, is_prefix=is_prefix):
-                rows = rows.filter(self._compare("@@", is_prefix, expression))
+        """Return those of the rows that match, each row being looked at: the function has no index, "@@" has."""
+        for column, config, expression in self._asked(query.terms):
+            rows = rows.filter(_compared("ts_match_vq({}, {})", column, config, expression))
         return rows
 
-    def _index(self, is_prefix: bool) -> tuple[str, str]:
-        return self.WORDS if is_prefix else self.STEMS
+    def _found(self, rows: ExplanationQuerySet, query: Query, limit: int, *columns: str) -> QuerySet[Any, Any]:
+        seldom, often = self._by_frequency(rows.db, query)
+        for column, config, expression in self._asked(seldom):
+            rows = rows.filter(_compared("{} @@ {}", column, config, expression))
+        for column, config, expression in self._asked(often):
+            rows = rows.filter(_compared("ts_match_vq({}, {})", column, config, expression))
+        return rows.order_by().values_list(*columns)[:limit]
 
-    def _compare(self, operator: str, is_prefix: bool, expression: str) -> RawSQL:
-        column, config = self._index(is_prefix)
-        sql = f"explanations_explanation.{column} {operator} to_tsquery('{config}', %s)"
-        return RawSQL(sql, (expression,), BooleanField())  # noqa: S611
+    def _by_frequency(self, using: str, query: Query) -> tuple[list[Term], list[Term]]:
+        """Return the terms to look up in an index, and those to check row by row. A query, for several words.
 
-    def _expression(self, query: Query, *, is_prefix: bool) -> str:
-        wanted = [self._quote(t) for t in query.chosen(is_prefix=is_prefix, is_excluded=False)]
-        excluded = [f"!{self._quote(t)}" for t in query.chosen(is_prefix=is_prefix, is_excluded=True)]
-        return " & ".join(wanted + excluded)
+        It takes longer to find the words of every second explanation in the index than to check what the others leave.
+        """
+        wanted = query.chosen(is_prefix=False, is_excluded=False)
+        words = {stem(word) for term in wanted for word in term.words}
+        if len(words) < 2:
+            return list(query.terms), []
+        often = self._frequencies(using, sorted(words))
+        leading = min(words, key=lambda word: often.get(word, 0.0))
+        indexed = {word for word in words if word == leading or often.get(word, 0.0) < COMMON}
+        seldom = [term for term in query.terms if term not in wanted]
+        checked = []
+        for term in wanted:
+            kept = [word for word in term.words if stem(word) in indexed]
+            if len(kept) == len(term.words):
+                seldom.append(term)
+            else:
+                seldom += [Term((word,)) for word in kept]
+                checked.append(term)
+        return seldom, checked
+
+    def _frequencies(self, using: str, stems: Sequence[str]) -> dict[str, float]:
+        """Return the share of explanations with these stems, of those that the planner's statistics know as common."""
+        sql = (
+            "SELECT word, share FROM pg_stats, unnest(most_common_elems::text::text[], most_common_elem_freqs)"
+            " AS common(word, share) WHERE schemaname = current_schema() AND tablename = 'explanations_explanation'"
+            " AND attname = %s AND word = ANY(%s)"
+        )
+        with connections[using].cursor() as cursor:
+            cursor.execute(sql, [self.STEMS[0], list(stems)])
+            return dict(cursor.fetchall())
+
+    def _asked(self, terms: Sequence[Term]) -> list[tuple[str, str, str]]:
+        """Return what to ask for these terms: columns, configurations and expressions."""
+        asked = []
+        for is_prefix, (column, config) in enumerate((self.STEMS, self.WORDS)):
+            quoted = [
+                ("!" if term.is_excluded else "") + self._quote(term) for term in terms if term.is_prefix == is_prefix
+            ]
+            if quoted:
+                asked.append((column, config, " & ".join(quoted)))
+        return asked
 
     @staticmethod
     def _quote(term: Term) -> str:
         words = ["'" + word.replace("\\", "\\\\").replace("'", "''") + "'" for word in term.words]
         return "(" + " <-> ".join(words) + (":*" if term.is_prefix else "") + ")"
+
+
+def _compared(how: str, column: str, config: str, expression: str) -> RawSQL:
+    sql = how.format(f"explanations_explanation.{column}", f"to_tsquery('{config}', %s)")
+    return RawSQL(sql, (expression,), BooleanField())  # noqa: S611

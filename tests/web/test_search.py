@@ -36,11 +36,20 @@ def add(world: World, text: str, score: float | None = None, **fields: object) -
 
 
 WALKED = {"results.FEW": 0}
-ROW_BY_ROW = {"search_scope.SHORT": 0, "search_scope.MEASURED": 0}
+ROW_BY_ROW = {"search_scope.SHORT": 0, "search_scope.MEASURED": 0, "search_scope.LEADING": 0}
 LOOKED_UP = {"search.SAMPLED": 1, "search.COMMON": 0}
-LEADING = {"search.LEADING": 10**9}
-CHECKED = {"search.LEADING": 0}
-WAYS: tuple[dict[str, int], ...] = ({}, WALKED, ROW_BY_ROW, WALKED | ROW_BY_ROW, WALKED | LOOKED_UP, LEADING, CHECKED)
+LEADING = {"search_scope.LEADING": 10**9}
+CHECKED = {"search_scope.LEADING": 0}
+WAYS: tuple[dict[str, int], ...] = (
+    {},
+    WALKED,
+    ROW_BY_ROW,
+    WALKED | ROW_BY_ROW,
+    LOOKED_UP,
+    WALKED | LOOKED_UP,
+    LEADING,
+    CHECKED,
+)
 """What depends on how much there is: whether matches are sorted or met on a walk, and filters listed or checked."""
 
 
@@ -282,6 +291,9 @@ def test_explanations_are_filtered(world: World) -> None:
     assert found("days", max_score=-0.5) == {"days elsewhere"}
     assert found("days", layers=(1, 1)) == set()
     assert found("", layers=(1, 1)) == {HOSTILE}
+    assert found("days", layers=(0, 0)) == found("days", layers=(0, 1)) == {days, "days elsewhere"}
+    assert found("days", model=other, layers=(0, 0)) == {"days elsewhere"}
+    assert found("days", model=other, layers=(0, 1), min_score=-1, source="human") == {"days elsewhere"}
     assert found("", model=world.model, layers=(0, 1), min_score=0.7, max_score=0.9) == {
         HOSTILE,
         "tokens such as ' Tuesday', ' cat'",
@@ -334,6 +346,22 @@ def test_pages_hold_every_match_once(world: World, monkeypatch: pytest.MonkeyPat
     assert all(previous[1:])
     assert results.is_cut is (expected == 3)
     assert (results.count, results.is_counted) == ((7, True) if counted > 7 else (3, False))
+
+
+@pytest.mark.parametrize("sort", ["score", "lowest"])
+def test_matches_are_paged_alike_sorted_and_walked(world: World, monkeypatch: pytest.MonkeyPatch, sort: str) -> None:
+    rows = [add(world, "zebra", score) for score in (0.5, None, 0.0, 0.5, -0.0, None, -0.25, 0.5)]
+    values = [*(row.score for row in rows), 0.1]
+    ties = [*(row.pk for row in rows), 0]
+    tokens = [f"{way}:{'-' if v is None else v}:{t}" for way in ("before", "after") for v in set(values) for t in ties]
+    criteria = Criteria(query=parse_query("zebra"), sort=sort)
+    seen = []
+    for few in (10_000, 0):
+        monkeypatch.setattr(results_module, "FEW", few)
+        pages = [find_explanations(criteria, token, size=3).page for token in ("", *tokens)]
+        seen.append([([row.pk for row in p.rows], p.previous, p.next, p.problem) for p in pages])
+    for token, page, walked in zip(("", *tokens), *seen, strict=True):
+        assert page == walked, token
 
 
 @pytest.mark.parametrize("token", ["x", "-1", "after:0.1", "99999999", "1e3", "٣", "after:nan:1", "before:-:0", "\0"])
@@ -523,7 +551,7 @@ def test_it_only_answers_get(client: Client, world: World, method: str) -> None:
         ("", 1),
         ("?q=-x", 1),
         ("?q=tuesday", 5),
-        ("?q=tuesday&sort=score", 5),
+        ("?q=tuesday&sort=score", 4),
         ("?model=tiny&min_score=0.1", 4),
         ("?q=zebra", 3),
     ],
