@@ -15,6 +15,7 @@ from django_tasks_db.models import DBTaskResult
 from explanations import jobs, leases, store, tasks
 from explanations.jobs import Cancelling
 from explanations.leases import LeaseLost
+from explanations.management.commands import db_worker
 from explanations.models import Explanation, Job, Simulation, Source
 from explanations.pipeline.explainer import EXPLAINERS
 from explanations.pipeline.run import Result, explain_simulate_score
@@ -483,3 +484,36 @@ def test_looking_for_lapsed_jobs_takes_few_queries_where_there_are_none(
 def test_a_person_who_is_deleted_leaves_the_job(world: World, job: Job) -> None:
     User.objects.filter(pk=world.explainer.pk).delete()
     assert run(job) == "done"
+
+
+def test_the_worker_prunes_what_ended_long_ago_and_once_an_hour(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db_worker.connection, "close", lambda: None)
+    ages = {"SUCCESSFUL": (13, 15), "FAILED": (13, 15), "READY": (15,)}
+    for status, days in ages.items():
+        for day in days:
+            DBTaskResult.objects.create(
+                args_kwargs={"args": [], "kwargs": {}},
+                task_path=tasks.run_job.module_path,
+                backend_name="default",
+                status=status,
+                finished_at=None if status == "READY" else timezone.now() - timedelta(days=day),
+            )
+
+    class Over:
+        """Not set for two looks."""
+
+        looks = 0
+
+        def wait(self, _seconds: float) -> bool:
+            self.looks += 1
+            if self.looks == 2:
+                assert sorted(DBTaskResult.objects.values_list("status", flat=True)) == [
+                    "FAILED",
+                    "READY",
+                    "SUCCESSFUL",
+                ]
+                DBTaskResult.objects.update(finished_at=timezone.now() - timedelta(days=15))
+            return self.looks == 3
+
+    db_worker.keep_queue(Over())  # type: ignore[arg-type]
+    assert DBTaskResult.objects.count() == 3, "pruned again within the hour"

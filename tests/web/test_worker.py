@@ -140,6 +140,7 @@ def test_bulk_explaining_that_is_killed_and_started_again_redoes_nothing(databas
         fcntl.flock(lock, fcntl.LOCK_EX)
         process = site.start("-m", "tests.web.worker_site", "explain", "3", str(reached), str(lock_path))
         site.until("at the third neuron", lambda: reached.exists() or process.poll() is not None)
+        site.until("two stored", lambda: len(site.query(made)) == 2 or process.poll() is not None)
         process.kill()
         process.communicate(timeout=DEADLINE_SECONDS)
     first = site.query(made)

@@ -1,15 +1,18 @@
-"""The worker of django_tasks_db, which also takes up jobs whose worker died, and gives its own back when stopped."""
+"""The worker of django_tasks_db that also takes up jobs whose worker died, gives its own back, and prunes the queue."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
+import time
 from argparse import ArgumentParser
 from types import FrameType
 from typing import Any
 
 from django.conf import settings
+from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import DatabaseError, OperationalError, connection
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV, run_with_reloader
@@ -29,16 +32,20 @@ WORKER_OPTIONS = ("interval", "backend_name", "startup_delay", "max_tasks", "wor
 INTERVAL = 0.2
 """Seconds between looks into an empty queue: who tries a text waits for it. A look takes about a millisecond."""
 
+TASKS_KEPT_DAYS = 14
+"""Days for which the queue's finished rows stay, to be looked at when something went wrong. Jobs stay for ever."""
+PRUNE_SECONDS = 3600
+
 
 class JobWorker(db_worker.Worker):
-    """A worker that, from a thread of its own, puts lapsed jobs back into the queue."""
+    """A worker that, from a thread of its own, puts lapsed jobs back into the queue and takes old rows out of it."""
 
     def run(self) -> None:
         # Before the first look into the queue: with --batch there may be no second.
         requeue_lapsed()
         requeue_lapsed_trials()
         over = threading.Event()
-        thread = threading.Thread(target=requeue_regularly, args=(over,), name="requeue", daemon=True)
+        thread = threading.Thread(target=keep_queue, args=(over,), name="keep queue", daemon=True)
         thread.start()
         try:
             self._run_through_locks()
@@ -61,17 +68,26 @@ class JobWorker(db_worker.Worker):
         super().shutdown(signum, frame)
 
 
-def requeue_regularly(over: threading.Event) -> None:
-    """Put lapsed jobs back into the queue, six times a lease, until `over` is set."""
+def keep_queue(over: threading.Event) -> None:
+    """Put lapsed jobs back into the queue, six times a lease, and prune it now and every hour, until `over` is set."""
+    pruned = -math.inf
     while not over.wait(settings.JOB_LEASE_SECONDS / 6):
         try:
             requeue_lapsed()
             requeue_lapsed_trials()
+            if time.monotonic() - pruned >= PRUNE_SECONDS:
+                prune_finished()
+                pruned = time.monotonic()
         except DatabaseError:
-            logger.warning("Lapsed jobs could not be looked for; trying again", exc_info=True)
+            logger.warning("The queue could not be kept in order; trying again", exc_info=True)
         finally:
             # Not kept open between looks: a restarted database would leave a dead one.
             connection.close()
+
+
+def prune_finished() -> None:
+    """Delete what the queue keeps of tasks that ended long ago."""
+    call_command("prune_db_task_results", "--queue-name=*", f"--min-age-days={TASKS_KEPT_DAYS}", verbosity=0)
 
 
 class Command(db_worker.Command):
