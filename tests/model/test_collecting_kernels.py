@@ -29,13 +29,18 @@ def make_raw(dtype: str, seed: int = 0) -> Any:
     return from_single(values, dtype)
 
 
-def observe(raw: Any, places: int = 3, parts: Any = PARTS) -> tuple[Any, Any, Lists, Lists]:
+DRAWS = np.array([0, 4, 2]), np.array([NEURONS - 1, 0, kernels.BLOCK]), np.array([1, 0, 1])
+"""excerpts, neurons, and which of each neuron's two they are"""
+
+
+def observe(raw: Any, parts: Any = PARTS) -> tuple[Any, Any, Lists, Lists, Any]:
     moments, maxima = np.empty((4, NEURONS)), np.empty((EXCERPTS, NEURONS), np.float32)
-    high, low = (Lists.empty(NEURONS, places, POSITIONS, raw.dtype) for _ in range(2))
+    high, low = (Lists.empty(NEURONS, 3, POSITIONS, raw.dtype) for _ in range(2))
+    random = np.zeros((NEURONS, 2, POSITIONS), raw.dtype)
     numbers = np.arange(100, 100 + EXCERPTS, dtype=np.int32)
     for part in parts:
-        kernels.observe(raw, FIRST, part, numbers, moments, maxima, high.arrays, low.arrays)
-    return moments, maxima, high, low
+        kernels.observe(raw, FIRST, part, numbers, DRAWS, moments, maxima, high.arrays, low.arrays, random)
+    return moments, maxima, high, low, random
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -56,7 +61,7 @@ def test_moments_are_those_of_numpy(dtype: str) -> None:
 def test_extremes_and_lists_are_those_of_numpy(dtype: str) -> None:
     raw = make_raw(dtype)
     values = to_single(raw)[:, FIRST:]
-    _, maxima, high, low = observe(raw)
+    _, maxima, high, low, _ = observe(raw)
     assert np.array_equal(maxima, values.max(axis=1))
     for lists, extreme in ((high, values.max(axis=1)), (low, -values.min(axis=1))):
         best, numbers, slots = lists.best_first()
@@ -65,6 +70,15 @@ def test_extremes_and_lists_are_those_of_numpy(dtype: str) -> None:
         assert np.array_equal(best.T, np.take_along_axis(extreme, order, axis=0))
         kept = np.take_along_axis(lists.activations, slots[:, :, None].astype(np.int64), axis=1)
         assert np.array_equal(to_single(kept), values[order.T, :, np.arange(NEURONS)[:, None]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_was_drawn_is_copied(dtype: str) -> None:
+    raw = make_raw(dtype)
+    expected = np.zeros((NEURONS, 2, POSITIONS), dtype)
+    for excerpt, neuron, draw in zip(*DRAWS, strict=True):
+        expected[neuron, draw] = raw[excerpt, FIRST:, neuron]
+    assert np.array_equal(observe(raw)[4], expected)
 
 
 def test_the_result_does_not_depend_on_the_threads() -> None:

@@ -189,14 +189,13 @@ class Collector:
             kept, raw = state.layers[point.layer], as_array(values, self.shape.dtype)
             is_ranked = first < self._settings.ranked(self.shape.excerpts)
             high = kept.ranked if is_ranked else kept.rest
-            maxima, moments = self._observe(raw, numbers, by_token, grids[point.layer], kept, high.arrays)
+            excerpts, neurons, places = self._draws[point.layer].of_chunk(first, end)
+            draws = excerpts - first, neurons, places
+            maxima, moments = self._observe(raw, numbers, by_token, grids[point.layer], kept, high.arrays, draws)
             if not np.isfinite(moments).all():
                 raise SubjectModelError(f"the model computes numbers that are not finite in layer {point.layer}")
             kept.moments.add(chunk, Moments((end - first) * self.shape.positions, moments))
-            excerpts, neurons, draws = self._draws[point.layer].of_chunk(first, end)
-            recorded = raw[:, self._subject.recorded :]  # [batch, pos, d_mlp]
-            kept.random[neurons, draws] = recorded[excerpts - first, :, neurons]
-            self._keep_whole(point.layer, first, recorded, maxima)
+            self._keep_whole(point.layer, first, raw[:, self._subject.recorded :], maxima)
 
         self._feed(rows, take)
 
@@ -208,6 +207,7 @@ class Collector:
         grid: npt.NDArray[np.float32],
         kept: LayerState,
         high: tuple[npt.NDArray[Any], ...],
+        draws: tuple[npt.NDArray[np.int64], ...],
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         """Return the maxima [excerpt, neuron] and the chunk's moments [4, neuron]; the rest goes to `kept`."""
         moments = np.empty((4, self.shape.neurons))
@@ -216,7 +216,9 @@ class Collector:
         first = self._subject.recorded
 
         def part(neurons: tuple[int, int], tokens: tuple[int, int]) -> int:
-            kernels.observe(raw, first, neurons, numbers, moments, maxima, high, kept.low.arrays)
+            kernels.observe(
+                raw, first, neurons, numbers, draws, moments, maxima, high, kept.low.arrays, kept.random
+            )  # fmt: skip
             missed: int = kernels.add_by_token(raw, first, tokens, by_token, grid, kept.sums)
             return missed
 

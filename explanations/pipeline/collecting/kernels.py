@@ -192,8 +192,19 @@ def offer_all(raw, first, lowest, highest, extreme, sign, numbers, kept):
                     activations[n, slot, p] = raw[e, first + p, n]
 
 
+@njit(inline="always")
+def copy_drawn(raw, first, lowest, highest, draws, random):
+    """Copy to `random` [neuron, draw, pos] what was drawn: `draws` (excerpt, neuron, draw), of all neurons."""
+    excerpts, neurons, places = draws
+    for d in range(len(excerpts)):
+        n = neurons[d]
+        if lowest <= n < highest:
+            for p in range(random.shape[2]):
+                random[n, places[d], p] = raw[excerpts[d], first + p, n]
+
+
 @njit(nogil=True, cache=True, fastmath={"contract"})
-def observe(raw, first, neurons, numbers, moments, maxima, high, low):
+def observe(raw, first, neurons, numbers, draws, moments, maxima, high, low, random):
     """Take in a chunk's activations of the neurons from `neurons[0]` up to `neurons[1]` of a layer.
 
     `raw` [excerpt, first + pos, neuron]: bfloat16 as uint16, or single precision; what is before `first` is left out.
@@ -202,6 +213,7 @@ def observe(raw, first, neurons, numbers, moments, maxima, high, low):
     `maxima` [excerpt, neuron]: overwritten with each excerpt's maximum.
     `high` and `low`: the lists of the highest and lowest excerpts, (values, numbers, slots, activations [neuron, slot,
     pos]) each; a list of no places is left alone.
+    `draws` and `random`: as `copy_drawn` has them.
     """
     excerpts = len(raw)
     count = excerpts * (raw.shape[1] - first)
@@ -216,6 +228,7 @@ def observe(raw, first, neurons, numbers, moments, maxima, high, low):
             offer_all(raw, first, lowest, highest, tops, np.float32(1.0), numbers, high)
         if low[0].shape[1]:
             offer_all(raw, first, lowest, highest, bottoms, np.float32(-1.0), numbers, low)
+        copy_drawn(raw, first, lowest, highest, draws, random)
 
 
 @njit(inline="always")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 Doubles = npt.NDArray[np.float64]
 
@@ -25,17 +26,31 @@ class Moments:
 
 def join(a: Moments, b: Moments) -> Moments:
     """Return the moments of both (Pébay 2008), stable in double precision."""
-    n_a, n_b = float(a.count), float(b.count)
+    return Moments(a.count + b.count, join_sums(a.sums, b.sums, float(a.count), float(b.count)))
+
+
+# Compiled: a layer's arrays are so small that numpy's calls would take the longer part. Numba infers types.
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def join_sums(sums_a: Doubles, sums_b: Doubles, n_a: float, n_b: float) -> Doubles:
+    """Return the sums of both; there are `n_a` and `n_b` tokens."""
     n = n_a + n_b
-    mean_a, m2_a, m3_a, m4_a = a.sums
-    mean_b, m2_b, m3_b, m4_b = b.sums
-    d = (mean_b - mean_a) / n
-    square = d * d
-    m3 = m3_a + m3_b + d * square * (n_a * n_b * (n_a - n_b) * n) + 3 * d * (n_a * m2_b - n_b * m2_a)
-    fourth = square * square * (n_a * n_b * (n_a * n_a - n_a * n_b + n_b * n_b) * n)
-    m4 = m4_a + m4_b + fourth + 6 * square * (n_a * n_a * m2_b + n_b * n_b * m2_a) + 4 * d * (n_a * m3_b - n_b * m3_a)
-    sums = np.stack([mean_a + d * n_b, m2_a + m2_b + square * (n_a * n_b * n), m3, m4])
-    return Moments(a.count + b.count, sums)
+    sums = np.empty_like(sums_a)
+    for i in range(sums.shape[1]):
+        mean_a, m2_a, m3_a, m4_a = sums_a[0, i], sums_a[1, i], sums_a[2, i], sums_a[3, i]
+        mean_b, m2_b, m3_b, m4_b = sums_b[0, i], sums_b[1, i], sums_b[2, i], sums_b[3, i]
+        d = (mean_b - mean_a) / n
+        square = d * d
+        third = d * square * (n_a * n_b * (n_a - n_b) * n) + 3 * d * (n_a * m2_b - n_b * m2_a)
+        fourth = square * square * (n_a * n_b * (n_a * n_a - n_a * n_b + n_b * n_b) * n)
+        sums[0, i] = mean_a + d * n_b
+        sums[1, i] = m2_a + m2_b + square * (n_a * n_b * n)
+        sums[2, i] = m3_a + m3_b + third
+        sums[3, i] = (
+            m4_a + m4_b + fourth
+            + 6 * square * (n_a * n_a * m2_b + n_b * n_b * m2_a)
+            + 4 * d * (n_a * m3_b - n_b * m3_a)
+        )  # fmt: skip
+    return sums
 
 
 class MomentTree:

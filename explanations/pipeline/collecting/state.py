@@ -95,7 +95,8 @@ class Draws:
 
     def of_chunk(self, first: int, end: int) -> tuple[Places, Places, Places]:
         """Return (excerpt, neuron, draw) of what is drawn from these places of the order."""
-        low, high = np.searchsorted(self._places, [first, end])
+        # Of the same type: else all places would be converted, at every chunk.
+        low, high = np.searchsorted(self._places, np.array([first, end], self._places.dtype))
         found = self._order[low:high].astype(np.int64)
         return self._places[low:high].astype(np.int64), found // self._draws, found % self._draws
 
@@ -172,7 +173,7 @@ class Rows:
         mode = "r+b" if self._path.exists() else "w+b"
         with self._path.open(mode) as file:
             file.seek(first * self._bytes)
-            file.write(np.ascontiguousarray(rows, self._dtype).tobytes())
+            file.write(np.ascontiguousarray(rows, self._dtype).data)
 
     def read(self, first: int, end: int) -> npt.NDArray[Any]:
         """Return rows [row, ...]."""
