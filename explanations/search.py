@@ -84,17 +84,25 @@ class SqliteEngine:
         self, rows: ExplanationQuerySet, query: Query, scope: Scope, first: int, limit: int
     ) -> tuple[list[int], int]:
         """Return the ids of the first matches, and how many there are up to the limit."""
-        found = self._find(rows.db, query, scope, limit, with_scores=False)
-        return [pk for pk, _ in found[:first]], len(found)
+        sql, parameters = self._found(query, scope, limit, with_scores=False)
+        with connections[rows.db].cursor() as cursor:
+            cursor.execute(sql, parameters)
+            ids = [pk for (pk,) in cursor.fetchmany(first)]
+            # The others are counted one by one: a list of them would have the garbage collector look at all objects.
+            return ids, len(ids) + sum(1 for _ in cursor)
 
     def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[Found]:
         """Return at most `limit` explanations that match."""
-        return self._find(rows.db, query, scope, limit, with_scores=True)
+        sql, parameters = self._found(query, scope, limit, with_scores=True)
+        with connections[rows.db].cursor() as cursor:
+            cursor.execute(sql, parameters)
+            found: list[Found] = cursor.fetchall()
+        return found
 
-    def _find(self, using: str, query: Query, scope: Scope, limit: int, *, with_scores: bool) -> list[Found]:
-        """Return at most `limit` explanations that match, in order of their ids; without scores, None is for them.
+    def _found(self, query: Query, scope: Scope, limit: int, *, with_scores: bool) -> tuple[str, list[Any]]:
+        """Return SQL and parameters of the ids, with scores if wanted, of at most `limit` matches, in order of the ids.
 
-        Reads indexes alone: the full-text one, and where there is something to check, that of what is filtered by.
+        It reads indexes alone: the full-text one, and where there is something to check, that of what is filtered by.
         """
         lead = self.STEMS if query.chosen(is_prefix=False, is_excluded=False) else self.WORDS
         where, parameters = self._joined([*self._conditions(scope, query, lead), *scope.checks])
@@ -102,12 +110,9 @@ class SqliteEngine:
         if with_scores or scope.checks:
             # CROSS: the full-text table leads.
             source += f" CROSS JOIN explanations_explanation e INDEXED BY explanations_filters ON e.id = {lead}.rowid"
-        columns = f"{lead}.rowid, {'e.score' if with_scores else 'NULL'}"
+        columns = f"{lead}.rowid, e.score" if with_scores else f"{lead}.rowid"
         sql = f"SELECT {columns} FROM {source} WHERE {where} ORDER BY {lead}.rowid LIMIT %s"  # noqa: S608
-        with connections[using].cursor() as cursor:
-            cursor.execute(sql, [*parameters, limit])
-            found: list[Found] = cursor.fetchall()
-        return found
+        return sql, [*parameters, limit]
 
     def match(self, rows: ExplanationQuerySet, query: Query, scope: Scope) -> ExplanationQuerySet:
         """Return those of the rows that match, for walking an index in the order asked for. A query, sometimes.

@@ -29,6 +29,7 @@ _PART = re.compile(r'(?P<minus>-?)"(?P<phrase>[^"]*)(?P<close>"?)(?P<star>\*?)|(
 # Words
 
 
+@lru_cache(maxsize=50_000)
 def fold(word: str) -> str:
     """Return the word as the indexes hold it before stemming: lower case, Latin letters without accents."""
     plain = _ACCENTED.sub(r"\1", unicodedata.normalize("NFD", word.lower()))

@@ -17,6 +17,7 @@ from django.db import connection
 from django.test import Client
 
 from explanations import review
+from explanations.models import SubjectModel
 from tests.world import World
 
 BIG = "activationset|excerpt|explanation|flag|job|neuron|relatedset|reviewevent|simulation"  # explanations_...
@@ -44,6 +45,8 @@ PAGES = [
     "/search/?source=human",
     "/search/?state=retired",
     "/search/?min_score=0.2&max_score=0.8",
+    "/search/?layer=0",
+    "/search/?model=tiny&layer=0&sort=lowest",
     "/api/v1/models",
     "/api/v1/models/tiny/layers/0/neurons",
     "/api/v1/models/tiny/layers/0/neurons/0",
@@ -51,7 +54,7 @@ PAGES = [
 ]
 SEARCHES = [
     f"/search/?{filters}q={words}&sort={sort}"
-    for filters in ("", "model=tiny&layer=0&", "min_score=0.1&", "source=human&", "state=retired&")
+    for filters in ("", "model=tiny&layer=0&", "layer=0-1&", "min_score=0.1&", "source=human&", "state=retired&")
     for words in ("days", "day*")
     for sort in ("relevance", "score")
 ]
@@ -127,6 +130,16 @@ def test_no_search_reads_a_whole_table(
         with planned() as lines:
             assert client.get(path).status_code == 200
         assert reading_all(lines) == []
+
+
+@pytest.mark.parametrize("layers", ["0", "0-1"])
+def test_layers_of_several_models_are_read_along_an_index(client: Client, world: World, layers: str) -> None:
+    SubjectModel.objects.create(slug="other", name="Other", layers=2, neurons_per_layer=1)
+    _avoid()
+    with planned() as lines:
+        assert client.get(f"/search/?layer={layers}&q=days").status_code == 200
+        assert client.get(f"/search/?layer={layers}").status_code == 200
+    assert reading_all(lines) == []
 
 
 @pytest.mark.parametrize("path", QUEUE)
