@@ -144,8 +144,9 @@ class SqliteEngine:
         conditions = self._matches(query, lead)
         if scope.span is not None:
             conditions.append((f"{lead}.rowid BETWEEN %s AND %s", scope.span))
-        # "+": a list is to be checked against, not to lead, unless its ids are so few that each may be looked up.
-        plus = "" if scope.leads and lead == self.STEMS else "+"
+        # "+": a list is to be checked against, not to lead, unless its ids are so few that each may be looked up. Where
+        # something is excluded, FTS5 looks on from an id that does not match until one does, which may be for all.
+        plus = "" if scope.leads and lead == self.STEMS and not self._excluded(query, lead) else "+"
         conditions += [self._listed(f"{plus}{lead}.rowid IN", rows) for rows in scope.lists]
         conditions += [self._listed(f"+{lead}.rowid NOT IN", rows) for rows in scope.without]
         return conditions
