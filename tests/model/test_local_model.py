@@ -133,6 +133,33 @@ def test_many_prompts_share_a_short_beginning_too(model: Any, tokenizer: Any) ->
         check(one, prompt, model, tokenizer, [len(beginning) + 1])
 
 
+@pytest.mark.parametrize("kept", [0, 2], ids=["forgetting", "remembering"])
+def test_what_follows_a_token_of_a_scored_prompt_takes_that_token_alone(kept: int, model: Any, tokenizer: Any) -> None:
+    ours = local(model, tokenizer, kept_prefixes=kept)
+    read: list[int] = []
+    forward = ours.transformer.forward
+
+    def counting(ids: Any, *rest: Any) -> Any:
+        read.append(ids.numel())
+        return forward(ids, *rest)
+
+    ours.transformer.forward = counting  # type: ignore[method-assign]
+    long = [FEW_SHOT + f"dog{i}" + " the cat sat on the mat" * 20 for i in range(3)]
+    ours.prompt_log_probabilities_batch(long, top=5, places=[(len(FEW_SHOT) + 1, len(p) - 1) for p in long])
+    scored = sum(read)
+    read.clear()
+    ends = [len(prompt) - cut for prompt in long for cut in (0, 30, 61)]
+    prompts = [f"{prompt[:end]}1\n" for prompt, end in zip([p for p in long for _ in range(3)], ends, strict=True)]
+    found = ours.prompt_log_probabilities_batch(prompts, top=5, places=[(end + 1,) for end in ends])
+    for one, prompt, end in zip(found, prompts, ends, strict=True):
+        check(one, prompt, model, tokenizer, [end + 1])
+    if kept:
+        assert len(read) == len(prompts)
+        assert sum(read) < 8 * len(prompts)
+    else:
+        assert sum(read) > scored / 2
+
+
 def test_long_prompts_go_through_in_segments(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("explanations.pipeline.language_models.computing.SEGMENT", 50)
     ours = local(model, tokenizer)

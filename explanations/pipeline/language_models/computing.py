@@ -23,6 +23,10 @@ KeysAndValues: TypeAlias = "list[tuple[Tensor | None, Tensor | None]]"
 
 SHORTEST_PREFIX = 24
 """tokens below which sharing a beginning is not worth a pass of its own"""
+KEPT_ROWS, KEPT_ROW_BYTES = 8, 2**28
+"""scored rows that are remembered at most, and what their keys and values may take"""
+SHORT_REST, MUCH_KNOWN = 16, 64
+"""a row goes through alone where at most so many tokens of it are new, and so many more are known than of its batch"""
 SEGMENT = 1024
 """tokens that one pass takes, so that a long prompt's logits do not fill the memory"""
 BATCH_LOGITS = 2**27
@@ -59,6 +63,10 @@ def repeated(tensor: Tensor, rows: int) -> Tensor:
     return tensor.expand(rows, -1, -1, -1)  # [rows, head, pos, d_head], no copy: the cache copies when it grows
 
 
+def one(tensor: Tensor | None, row: int) -> Tensor | None:
+    return None if tensor is None else tensor[row : row + 1]
+
+
 NO_PREFIX = Prefix([], [])
 
 
@@ -72,16 +80,23 @@ class Transformer:
         self.kept_prefixes = kept_prefixes
         self.vocabulary = int(model.get_output_embeddings().weight.shape[0])
         self._prefixes: list[Prefix] = []  # the one used last comes last
+        self._rows: list[Prefix] = []  # those scored last: what would follow some token of one takes that token alone
         arguments = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in arguments
         self._chooses_logits = "logits_to_keep" in arguments
         # Newer releases of transformers call it so, and warn of the old name.
         self._cache_name = "cache" if "cache" in arguments else "past_key_values"
 
-    def batches(self, rows: Sequence[Ids]) -> Iterator[list[int]]:
-        """Yield places of rows that go through the model together: of like lengths, and not too much at once."""
+    def batches(self, rows: Sequence[Ids], firsts: Sequence[int] | None = None) -> Iterator[list[int]]:
+        """Yield places of rows that go through the model together: of like lengths, and not too much at once.
+
+        `firsts`, of rows to be scored: the first position of each whose logits are wanted.
+        """
         batch: list[int] = []
         for place in sorted(range(len(rows)), key=lambda place: len(rows[place])):
+            if firsts is not None and self._scored_before(rows[place], firsts[place]):
+                yield [place]
+                continue
             length = len(rows[place])
             too_much = (len(batch) + 1) * length > self.batch_tokens or len(batch) == self.batch_rows
             if batch and (too_much or not (self._takes_positions or length == len(rows[batch[0]]))):
@@ -97,7 +112,8 @@ class Transformer:
         The logits at a position are what the model expects next.
         """
         first = min(positions[0] for positions in wanted if positions)
-        prefix = self.prefix(rows, limit=first)
+        known = self._scored_before(rows[0], first) if len(rows) == 1 else None
+        prefix = known or self.prefix(rows, limit=first)
         cache, start = prefix.cache(len(rows)), len(prefix.ids)
         padded = pad(rows, self.model.device)  # [batch, pos]
         longest = max(positions[-1] for positions in wanted if positions) + 1
@@ -111,6 +127,8 @@ class Transformer:
                 if positions:
                     columns = [bisect_left(kept, position) for position in positions]
                     yield row, positions, out[row, columns].float()  # [position, vocabulary]
+        if longest - start >= MUCH_KNOWN:
+            self._remember_rows(rows, cache, longest)
 
     def generate(self, rows: Sequence[Ids], choose: Sequence[Callable[[Tensor], int | None]]) -> None:
         """Write on after each row: its own `choose(logits)` returns the next token, or None when the row is done."""
@@ -158,6 +176,23 @@ class Transformer:
         for begin in range(len(prefix.ids), len(ids), SEGMENT):
             self.forward(row[:, begin : begin + SEGMENT], cache, [0])
         return Prefix(ids, [(layer.keys, layer.values) for layer in cache.layers])
+
+    def _scored_before(self, row: Ids, first: int) -> Prefix | None:
+        """Return the row's beginning up to `first`, where a remembered row spares it nearly all work; None if not."""
+        kept = max(self._rows, key=lambda kept: common_length([kept.ids, row]), default=NO_PREFIX)
+        known = min(common_length([kept.ids, row]), first)
+        shared = max((common_length([prefix.ids, row]) for prefix in self._prefixes), default=0)
+        return kept.cut(known) if len(row) - known <= SHORT_REST and known - shared >= MUCH_KNOWN else None
+
+    def _remember_rows(self, rows: Sequence[Ids], cache: Any, computed: int) -> None:
+        """Remember the rows, of which `computed` tokens are in the cache, in the place of those before."""
+        layers = [(layer.keys, layer.values) for layer in cache.layers]  # [row, head, pos, d_head] each
+        size = sum(part.element_size() * part.nelement() for layer in layers for part in layer if part is not None)
+        is_kept = self.kept_prefixes and len(rows) <= KEPT_ROWS and size <= KEPT_ROW_BYTES
+        self._rows = [
+            Prefix(row[:computed], [(one(keys, i), one(values, i)) for keys, values in layers])
+            for i, row in enumerate(rows if is_kept else ())
+        ]
 
     def _remember(self, prefix: Prefix, instead_of: Prefix) -> None:
         if self.kept_prefixes and prefix.ids:

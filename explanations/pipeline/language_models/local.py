@@ -43,6 +43,11 @@ class ReadPrompt:
     scored: list[int]
     """the tokens whose probabilities are asked for"""
 
+    @property
+    def wanted(self) -> list[int]:
+        """Return the positions whose logits tell these; nothing tells the first token's."""
+        return [token - 1 for token in self.scored if token]
+
 
 class LocalModel:
     """A model and its tokenizer. It may be used from several threads, one of which computes at a time."""
@@ -119,16 +124,17 @@ class LocalModel:
         found: list[ScoredPrompt | LanguageModelError] = [
             r if isinstance(r, LanguageModelError) else unscored(r) for r in read
         ]
-        going = [(i, r) for i, r in enumerate(read) if isinstance(r, ReadPrompt) and any(r.scored)]
+        going = [(i, r) for i, r in enumerate(read) if isinstance(r, ReadPrompt) and r.wanted]
         with self._computing():
-            for batch in self.transformer.batches([r.ids for _, r in going]):
+            firsts = [r.wanted[0] for _, r in going]
+            for batch in self.transformer.batches([r.ids for _, r in going], firsts):
                 for place, scored in zip(batch, self._score([going[p][1] for p in batch], top), strict=True):
                     found[going[place][0]] = scored
         return found
 
     def _score(self, prompts: Sequence[ReadPrompt], top: int) -> list[ScoredPrompt]:
         tokens = [list(unscored(prompt).tokens) for prompt in prompts]
-        wanted = [[token - 1 for token in prompt.scored if token] for prompt in prompts]
+        wanted = [prompt.wanted for prompt in prompts]
         for row, positions, logits in self.transformer.logits([prompt.ids for prompt in prompts], wanted):
             check_numbers(logits)
             log_probabilities = torch.log_softmax(logits, dim=-1)  # [position, vocabulary]
