@@ -237,7 +237,8 @@ def _both(found: Iterable[FoundExcerpt]) -> tuple[Floats, Floats]:
 
 
 def _correlation_of(found: Iterable[FoundExcerpt], kind: Kind) -> float | None:
-    return correlation(*_both(s for s in found if s.packed.kind == kind))
+    of_kind = [s for s in found if s.packed.kind == kind]
+    return correlation(*_both(of_kind)) if of_kind else None
 
 
 def _meaning(row: Simulation, found: Sequence[FoundExcerpt]) -> str:

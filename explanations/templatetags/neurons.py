@@ -121,6 +121,12 @@ def iso(value: datetime) -> str:
     return timezone.localtime(value).isoformat()
 
 
+def time_of(value: datetime) -> SafeString:
+    """Return a time as an element, written as its day."""
+    local = timezone.localtime(value)
+    return SafeString(f'<time datetime="{local.isoformat()}">{_day(local.date(), "j F Y")}</time>')
+
+
 @register.simple_tag(takes_context=True)
 def section(context: Context, name: str, **more: Any) -> SafeString:
     """Return a template of `templates/jinja2/`, which knows what this one does: `{% section "a.html" here="b" %}`."""

@@ -38,7 +38,8 @@ SOON = 20
 class Trying:
     """The section of a page in which a text is typed, and on a neuron's page the texts that people kept."""
 
-    form: TrialForm
+    form: TrialForm | None
+    """None where no text can be typed"""
     url: str
     is_configured: bool
     problem: str
@@ -53,10 +54,11 @@ class Trying:
 def offer_trying(neuron: Neuron) -> Trying:
     """Return what a neuron's page shows of trying texts. One query where texts were kept."""
     kept, has_more = newest_kept(neuron)
-    return replace(_trying(neuron.model, neuron, TrialForm()), kept=kept, has_more=has_more)
+    form = TrialForm() if subjects.is_configured(neuron.model.slug) else None
+    return replace(_trying(neuron.model, neuron, form), kept=kept, has_more=has_more)
 
 
-def _trying(model: SubjectModel, neuron: Neuron | None, form: TrialForm) -> Trying:
+def _trying(model: SubjectModel, neuron: Neuron | None, form: TrialForm | None) -> Trying:
     is_configured = subjects.is_configured(model.slug)
     return Trying(
         form=form,

@@ -9,7 +9,7 @@ from django.template import engines
 from django.test import override_settings
 from django.utils.safestring import SafeString, mark_safe
 
-from explanations.templatetags.neurons import day, iso
+from explanations.templatetags.neurons import day, time_of
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\""
 
@@ -64,4 +64,6 @@ def test_times_are_those_of_the_site(zone: str, said: str) -> None:
     with override_settings(TIME_ZONE=zone):
         assert day(late) == in_django('{{ late|date:"j F Y" }}', late=late) == said
         assert day(late, "j M Y") == said.replace("November", "Nov")
-        assert iso(late) == in_django("{{ late|date:'c' }}", late=late)
+        assert time_of(late) == in_django(
+            """<time datetime="{{ late|date:'c' }}">{{ late|date:"j F Y" }}</time>""", late=late
+        )
