@@ -10,10 +10,11 @@ A parameter is compared with a column as it is: a whole number or a text.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db.models.base import ModelState
 from django.db.models.query import get_related_populators
 
 Row = TypeVar("Row", bound=models.Model)
@@ -58,7 +59,9 @@ class _Written(Generic[Row]):
         self.model: type[Row] = found["model"]
         self.columns = slice(found["select_fields"][0], found["select_fields"][-1] + 1)
         self.names = [column.target.attname for column, *_ in select[self.columns]]
-        self.related = get_related_populators(found, select, using)  # type: ignore[call-arg]  # stubs of Django 6
+        self.maker = _Maker(self.model)
+        populators: Any = get_related_populators(found, select, using)  # type: ignore[call-arg]  # stubs of Django 6
+        self.related = _quickened(populators)
         self.annotations = dict(compiler.annotation_col_map or {})
         self.converters = compiler.get_converters([column for column, *_ in select])
         self.convert = compiler.apply_converters
@@ -70,9 +73,34 @@ class _Written(Generic[Row]):
         return [self._instance(row) for row in (self.convert(found, self.converters) if self.converters else found)]
 
     def _instance(self, row: Any) -> Row:
-        instance = self.model.from_db(self.using, self.names, row[self.columns])
+        instance: Row = self.maker.from_db(self.using, self.names, row[self.columns])
         for part in self.related:
             part.populate(row, instance)
         for name, place in self.annotations.items():
             setattr(instance, name, row[place])
         return instance
+
+
+class _Maker(Generic[Row]):
+    """Makes a model's instances as `Model.from_db` does, in less time: without `__init__` and its signals.
+
+    What an instance has after it is the same: the values of the fields that were read, and where they came from.
+    """
+
+    def __init__(self, model: type[Row]) -> None:
+        self._model = model
+
+    def from_db(self, using: str, names: Sequence[str], values: Iterable[Any]) -> Row:
+        instance = self._model.__new__(self._model)
+        instance._state = state = ModelState()
+        state.adding, state.db = False, using
+        instance.__dict__.update(zip(names, values, strict=True))
+        return instance
+
+
+def _quickened(populators: list[Any]) -> list[Any]:
+    """Return what reads related rows, with makers in place of the models."""
+    for populator in populators:
+        populator.model_cls = _Maker(populator.model_cls)
+        _quickened(populator.related_populators)
+    return populators
