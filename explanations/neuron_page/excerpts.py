@@ -49,8 +49,15 @@ class Group:
     name: str
     """as addresses have it"""
     title: str
-    about: str
+    sample: str
+    """what sample of excerpts it is, in a sentence"""
     records: Sequence[PackedRecord]
+    bounds: str = ""
+    """a quantile range's boundaries in a sentence, where the data gives them as activations"""
+
+    @property
+    def about(self) -> str:
+        return f"{self.sample} {self.bounds or _reach(self.records)}" if self.is_quantile else self.sample
 
     @property
     def peak_name(self) -> str:
@@ -127,16 +134,15 @@ def groups_of(recorded: Recorded) -> list[Group]:
 def _quantile_group(recorded: Recorded, records: Sequence[PackedRecord], number: int, count: int) -> Group:
     probabilities = _probabilities(recorded.boundaries, count)
     title = f"Range {number + 1}"
-    about = f"A sample of excerpts from quantile range {number + 1} of {count} of the maximum activation."
+    sample = f"A sample of excerpts from quantile range {number + 1} of {count} of the maximum activation."
     if probabilities is not None:
         low, high = probabilities[number], probabilities[number + 1]
         title = f"{_percent(low)}–{_percent(high)} %"
-        about = (
+        sample = (
             f"A sample of excerpts whose maximum activation lies between the {_percent(low)} % and "
             f"{_percent(high)} % quantile of all excerpts."
         )
-    bounds = _bounds(recorded.boundaries, number, count)
-    return Group(f"q{number}", title, f"{about} {bounds or _reach(records)}", records)
+    return Group(f"q{number}", title, sample, records, _bounds(recorded.boundaries, number, count))
 
 
 def _looks_like_probabilities(boundaries: Sequence[float], count: int) -> bool:
