@@ -29,7 +29,7 @@ _CARRIER = "◌"
 _BETWEEN = "\0"
 """Stands between tokens that are escaped together: hardly any holds it."""
 
-_POWERS = 10.0 ** np.arange(23)
+_POWERS = np.array([float(f"1e{power}") for power in range(309)])
 _encode = msgspec.json.Encoder().encode
 _Part = TypeVar("_Part")
 
@@ -235,9 +235,9 @@ def written_parts(parts: Sequence[Floats]) -> list[str]:
     sizes = np.abs(values)
     with np.errstate(divide="ignore"):
         places = np.floor(np.log10(sizes))
-    # A whole number of the last place, divided by a power of ten: the nearest double, which msgspec writes shortest.
-    # Powers up to 22 are exact.
-    scales = _POWERS[np.clip(4 - places, 0, 22).astype(np.int64)]
+    # A whole number of the last place, divided by a power of ten: the nearest double, which msgspec writes shortest
+    # (below 1e-18, where such powers are no longer exact, sometimes with all its digits).
+    scales = _POWERS[np.clip(4 - places, 0, 308).astype(np.int64)]
     rounded = (np.rint(values * scales) / scales + 0.0).tolist()
     return [_encode(part).decode().replace(".0,", ",").replace(".0]", "]")[1:-1] for part in _cut(rounded, parts)]
 

@@ -399,6 +399,17 @@ def test_it_only_reads(client: Client, world: World) -> None:
     assert client.head(URL).status_code == 200
 
 
+def test_a_neuron_without_jobs_and_kept_texts_costs_no_query_for_them(
+    client: Client, world: World, django_assert_num_queries: Callable[..., DjangoAssertNumQueries]
+) -> None:
+    with django_assert_num_queries(4):  # type: ignore[operator]
+        page = read(client)
+    assert "A re-explanation is" not in page
+    Job.objects.create(neuron=world.neuron, explainer="e", simulator="s", requested_by=world.reader)
+    with django_assert_num_queries(5):  # type: ignore[operator]
+        assert "A re-explanation is" in read(client)
+
+
 @pytest.mark.parametrize("grow", [0, 6])
 def test_queries_do_not_grow_with_what_is_shown(
     client: Client, world: World, django_assert_max_num_queries: Callable[..., DjangoAssertNumQueries], grow: int

@@ -51,6 +51,16 @@ def test_values_come_as_the_fields_give_them(world: World) -> None:
         assert type(getattr(made, field.attname)) is type(getattr(expected, field.attname)), field.name
 
 
+def test_an_instance_is_in_the_state_of_one_that_was_read(world: World) -> None:
+    (made,), expected = of_neuron(world.hostile.pk), Explanation.objects.get(neuron=world.hostile)
+    assert (made._state.adding, made._state.db) == (expected._state.adding, expected._state.db) == (False, "default")
+    assert made == expected
+    assert hash(made) == hash(expected)
+    assert made.get_deferred_fields() == set()
+    made.refresh_from_db()
+    assert made.text == expected.text
+
+
 def test_an_instance_can_be_saved(world: World) -> None:
     (row,) = of_neuron(world.hostile.pk)
     row.text = "changed"

@@ -66,6 +66,50 @@ def test_markup_in_tokens_is_escaped() -> None:
         assert "&amp;amp;" in markup
 
 
+@pytest.mark.parametrize(
+    "odd", ["", "\n", "\0", "a\0b", "é", "\u0301x", "\ud800", "\u00a0", "\x7f", "\u3164", "<b>", "&amp;", "'\""]
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_token_is_the_same_beside_others_and_alone(odd: str, place: int) -> None:
+    text = [" the", "<i>"]
+    text.insert(place, odd)
+    values = np.array([0.0, 0.5, -1.0])
+
+    together = tokens.shaded(text, values, 1.0)
+
+    assert together == "".join(tokens.shaded([t], values[i : i + 1], 1.0) for i, t in enumerate(text))
+
+
+def test_many_texts_are_what_each_is_alone() -> None:
+    texts, real = [["a", "<"], [], ["\n"]], [np.array([1.0, -0.5]), np.zeros(0), np.array([0.0])]
+    simulated = [values * 2 for values in real]
+
+    assert tokens.shaded_texts(texts, real, 1.0) == [tokens.shaded(t, v, 1.0) for t, v in zip(texts, real, strict=True)]
+    assert tokens.shaded_pairs(texts, real, simulated, real_maximum=1.0, simulated_maximum=2.0) == [
+        (tokens.shaded(t, r, 1.0), tokens.shaded(t, s, 2.0)) for t, r, s in zip(texts, real, simulated, strict=True)
+    ]
+    assert tokens.written_parts(real) == ["1,-0.5", "", "0"] == [tokens.written_values(values) for values in real]
+    assert tokens.shaded_texts([], [], 1.0) == tokens.written_parts([]) == []
+
+
+def test_as_many_values_as_tokens_are_needed() -> None:
+    with pytest.raises(ValueError, match="size"):
+        tokens.shaded(["a", "b"], np.ones(1), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(0.0, "0"), (-0.0, "0"), (9.0, "9"), (-2.5, "-2.5"), (1 / 3, "0.33333"), (-0.00012345678, "-0.00012346")],
+)
+def test_values_have_five_digits(value: float, written: str) -> None:
+    assert tokens.written_values(np.array([value, value])) == f"{written},{written}"
+
+
+@pytest.mark.parametrize("value", [123456.0, 65504.0 * 2.0**100, -(2.0**-40), -7.6e-23, 1e-300, 1.7e308])
+def test_values_of_any_size_are_written_near_enough(value: float) -> None:
+    assert float(tokens.written_values(np.array([value]))) == pytest.approx(value, rel=2**-11, abs=0)
+
+
 def test_shades_of_an_array_are_those_of_its_values() -> None:
     values = np.random.default_rng(0).normal(0, 1, 2000)
     values[::50] = 0
