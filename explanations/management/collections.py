@@ -24,6 +24,7 @@ from explanations.pipeline.card import Card
 from explanations.pipeline.ingest import PackedNeuron
 from explanations.pipeline.layout import DataKind
 from explanations.pipeline.records import NeuronId
+from explanations.pipeline.subject.threads import load_torch
 
 if TYPE_CHECKING:
     from explanations.pipeline.collecting.collecting import Collecting
@@ -51,6 +52,7 @@ def open_subject(options: dict[str, Any]) -> Any:
 
     if absent := [name for name in LIBRARIES if find_spec(name) is None]:
         raise CommandError(f"collecting needs {', '.join(absent)}: pip install 'neuronviewer[models]'")
+    load_torch()
     try:
         return open_model(
             options["subject"],

@@ -10,6 +10,7 @@ from pathlib import Path
 from django.conf import settings
 
 from explanations.pipeline.collecting.settings import Settings
+from explanations.pipeline.subject.threads import load_torch
 from tests.benchmarks.protocol import Bench, Pair, Skipped, ratio
 from tests.model.smollm2 import converted, missing
 
@@ -35,6 +36,8 @@ def collecting(bench: Bench) -> Iterator[Pair]:
         import numba  # noqa: F401
     except ImportError:
         raise Skipped("numba not installed: pip install -e '.[models]'") from None
+    # As the command does.
+    load_torch()
     from explanations.pipeline.collecting.collecting import Plan, begin
     from explanations.pipeline.subject.transformer import open_transformer
 
