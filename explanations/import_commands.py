@@ -13,6 +13,8 @@ UNKNOWN = "SOURCE"
 BUNDLED = "smollm2-135m"
 """the address of the bundled model"""
 BUNDLED_CORPUS = "fixtures/smollm2-135m.corpus.parquet"
+BUNDLED_NUMBERS = "--top 20 --bottom 20 --random 20 --per-quantile 5"
+"""how many excerpts the bundled model's neurons have"""
 
 
 def source_of(model: SubjectModel) -> str:
@@ -42,13 +44,13 @@ def collect_command(model: SubjectModel, layers: Iterable[int]) -> str:
     """Return the command that runs a model over a corpus and stores the excerpts of these layers' neurons.
 
     FOLDER holds the model and FILE the corpus; where they are is nobody else's business. The bundled model's corpus
-    lies beside it.
+    is known, and how many excerpts of it its other neurons have.
     """
-    corpus = BUNDLED_CORPUS if model.slug == BUNDLED else "FILE"
-    return (
-        f"python manage.py collect --subject FOLDER --corpus {corpus} --model {model.slug}"
-        f" --layers {describe_numbers(layers)}"
-    )
+    is_bundled = model.slug == BUNDLED
+    corpus = BUNDLED_CORPUS if is_bundled else "FILE"
+    command = f"python manage.py collect --subject FOLDER --corpus {corpus} --model {model.slug}"
+    chosen = f"--layers {describe_numbers(layers)}"
+    return f"{command} {chosen} {BUNDLED_NUMBERS}" if is_bundled else f"{command} {chosen}"
 
 
 def describe_numbers(numbers: Iterable[int]) -> str:

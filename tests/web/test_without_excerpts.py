@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from explanations import store
-from explanations.import_commands import BUNDLED, BUNDLED_CORPUS
+from explanations.import_commands import BUNDLED, BUNDLED_CORPUS, BUNDLED_NUMBERS
 from explanations.models import ActivationSet, Excerpt, Neuron, Simulation, SubjectModel
 from explanations.pipeline import packing
 from tests.web.test_jobs import get, text_of
@@ -63,11 +63,14 @@ def test_a_model_whose_source_is_known_is_imported_instead(client: Client, bare:
     assert "manage.py collect" not in page
 
 
-def test_the_bundled_models_corpus_is_named(client: Client, bare: World) -> None:
+def test_the_bundled_models_corpus_and_numbers_of_excerpts_are_named(
+    client: Client, bare: World, settings: Any
+) -> None:
     SubjectModel.objects.update(slug=BUNDLED)
     page = get(client, URL.replace("tiny", BUNDLED))
-    assert f"--corpus {BUNDLED_CORPUS} --model {BUNDLED} --layers 0" in page
+    assert f"--corpus {BUNDLED_CORPUS} --model {BUNDLED} --layers 0 {BUNDLED_NUMBERS}" in page
     assert "in FILE" not in page
+    assert BUNDLED_NUMBERS in (settings.BASE_DIR / "fixtures" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("query", ["?view=overlay", "?excerpts=top", "?shown=20", "?excerpts=bottom"])
