@@ -106,6 +106,8 @@ class Collector:
         dtype = "uint16" if subject.precision == "bfloat16" else "float32"
         self.shape = Shape(tuple(self.points), width, len(order), settings.excerpt_tokens, len(self.tokens.ids), dtype)
         self.chunks = -(-len(order) // settings.chunk)
+        self._maxima = {layer: maxima_rows(folder, layer, self.shape) for layer in self.points}
+        self._whole = {layer: pool_rows(folder, layer, self.shape) for layer in self.points}
         self._draws = {layer: Draws(self.shape, settings, layer) for layer in self.points}
         threads = max(1, torch.get_num_threads())
         cuts = np.linspace(0, -(-width // kernels.BLOCK), threads + 1).astype(int) * kernels.BLOCK
@@ -234,10 +236,10 @@ class Collector:
         ranked = self._settings.ranked(self.shape.excerpts) - first
         if ranked > 0:
             kept = from_single(maxima[:ranked], self.shape.dtype)
-            maxima_rows(self._folder, layer, self.shape).write(first, kept)
+            self._maxima[layer].write(first, kept)
         pool = self._settings.pool(self.shape.excerpts) - first
         if pool > 0:
-            pool_rows(self._folder, layer, self.shape).write(first, recorded[:pool])
+            self._whole[layer].write(first, recorded[:pool])
 
 
 def as_array(values: Any, dtype: str) -> npt.NDArray[Any]:
