@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from django.db import connection, models
+from django.db.backends.utils import CursorWrapper
 
 from explanations.models import ActivationSet, Excerpt, Explanation, Neuron, RelatedSet, Simulation
 
@@ -28,8 +30,17 @@ def insert_rows(model: type[models.Model], fields: Sequence[str], rows: Sequence
                 for row in rows:
                     copy.write_row(row + rest)
         else:
-            places = ", ".join(["%s"] * (len(fields) + len(rest)))
-            cursor.executemany(f"INSERT INTO {target} VALUES ({places})", [row + rest for row in rows])  # noqa: S608
+            _insert_several(cursor, target, [row + rest for row in rows])
+
+
+def _insert_several(cursor: CursorWrapper, target: str, rows: Sequence[Row]) -> None:
+    """Insert rows by statements of many: with triggers, SQLite copies every page that a statement changes once for it."""
+    size = max(1, (connection.features.max_query_params or 999) // len(rows[0]))
+    place = f"({', '.join(['%s'] * len(rows[0]))})"
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        places = ", ".join([place] * len(part))
+        cursor.execute(f"INSERT INTO {target} VALUES {places}", list(chain.from_iterable(part)))  # noqa: S608
 
 
 def insert_excerpts(model_id: int, tokens: Mapping[int, bytes]) -> None:

@@ -17,7 +17,7 @@ from explanations.importing.wanted import FetchPlan
 from explanations.management.selection import Selection
 from explanations.models import SubjectModel
 from explanations.pipeline.card import Card
-from explanations.pipeline.ingest import Chunk, PackedNeuron, Problem, ingest_chunks
+from explanations.pipeline.ingest import Chunk, PackedNeuron, Problem, open_ingesters
 from explanations.pipeline.known_models import describe_known_models, known_models
 from explanations.pipeline.layout import PREFIXES, DataKind, FolderSource
 from explanations.pipeline.records import NeuronId
@@ -119,9 +119,12 @@ class RemoteBatches:
 
     def __iter__(self) -> Generator[list[PackedNeuron], None, None]:
         planned = self.plan.batches(BATCH)
-        with closing(download(self.source, self.prefix, planned, self.folder, traffic=self.traffic)) as deliveries:
+        with (
+            open_ingesters(FolderSource(self.folder), self.kinds, self.jobs) as ingest,
+            closing(download(self.source, self.prefix, planned, self.folder, traffic=self.traffic)) as deliveries,
+        ):
             try:
-                for batch in ingest_chunks(FolderSource(self.folder), self.kinds, self._chunks(deliveries), self.jobs):
+                for batch in ingest(self._chunks(deliveries)):
                     delivery = self._under_way.popleft()
                     _say_what_came(batch, delivery)
                     yield batch

@@ -12,12 +12,14 @@ from functools import lru_cache
 from itertools import accumulate, chain
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, Raw
 
 from explanations.pipeline import dataset_objects as objects
-from explanations.pipeline.dataset_objects import MAX_TOKENS, BrokenFileError, Excerpts, Tokens
+from explanations.pipeline.dataset_objects import MAX_TOKENS, BrokenFileError
+from explanations.pipeline.excerpts import Excerpt, Excerpts
 from explanations.pipeline.records import (
     NORMALISED_SCALE,
     ActivationRecord,
@@ -42,7 +44,6 @@ TOP_SEQUENCES = 5
 """The first sequences of a simulation are of top excerpts, where nothing better tells."""
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
-Lengths: TypeAlias = npt.NDArray[np.int64]
 
 
 def _check_neuron_id(given: objects.NeuronId, expected: NeuronId) -> None:
@@ -60,25 +61,37 @@ def _check_correlation(score: float | None) -> float | None:
     return score
 
 
-def _join(parts: Sequence[list[float]], lengths: Lengths) -> Doubles:
-    """Return lists of numbers as one array [sum of lengths]."""
-    return np.fromiter(chain.from_iterable(parts), np.float64, int(lengths.sum()))
+_PACKED_DOUBLE = np.dtype([("type", "u1"), ("value", ">f8")])
+_encode = msgspec.msgpack.Encoder().encode
 
 
-def _lengths(parts: Sequence[Sequence[float]], tokens: Sequence[Tokens], what: str) -> Lengths:
+def join(parts: Iterable[list[float]]) -> Doubles:
+    """Return lists of numbers, floats all, as one array [sum of lengths].
+
+    By way of MessagePack, where each is a byte and a big-endian double: numpy alone takes three times as long.
+    """
+    numbers: list[float] = []
+    for part in parts:
+        numbers += part
+    packed = _encode(numbers)
+    header = len(packed) - _PACKED_DOUBLE.itemsize * len(numbers)
+    assert header in (1, 3, 5), f"{len(packed)} bytes of {len(numbers)} numbers"
+    return np.frombuffer(packed, _PACKED_DOUBLE, len(numbers), header)["value"].astype(np.float64)
+
+
+def _lengths(parts: Sequence[Sequence[float]], excerpts: Sequence[Excerpt], what: str) -> list[int]:
     """Return each excerpt's length. BrokenFileError where it has not as many numbers as tokens."""
-    lengths = [len(part) for part in parts]
-    counts = [len(t) for t in tokens]
+    lengths = list(map(len, parts))
+    counts = [excerpt.length for excerpt in excerpts]
     if lengths != counts:
         at = next(i for i, (length, count) in enumerate(zip(lengths, counts, strict=True)) if length != count)
         raise BrokenFileError(f"wrong lengths: excerpt {at} has {counts[at]} tokens but {lengths[at]} {what}")
-    return np.array(lengths, dtype=np.int64)
+    return lengths
 
 
-def split_columns(values: Doubles, lengths: Lengths) -> list[Doubles]:
+def split_columns(values: Doubles, lengths: Sequence[int]) -> list[Doubles]:
     """Return each excerpt's part of a column."""
-    ends = accumulate(lengths.tolist())
-    return [values[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
+    return [values[end - length : end] for end, length in zip(accumulate(lengths), lengths, strict=True)]
 
 
 # Activations
@@ -89,11 +102,11 @@ class RecordColumns:
     """A neuron's activation records as columns, in the order of `NeuronRecord.labelled`."""
 
     neuron_id: NeuronId
-    tokens: tuple[Tokens, ...]
+    excerpts: Sequence[Excerpt]
     """[excerpt]"""
-    kinds: tuple[int, ...]
+    kinds: Sequence[int]
     """[excerpt]"""
-    lengths: Lengths
+    lengths: Sequence[int]
     """[excerpt], in tokens"""
     activations: Doubles
     """[sum of lengths]"""
@@ -101,12 +114,17 @@ class RecordColumns:
     moments: tuple[float | None, float | None, float | None, float | None]
     """mean, variance, skewness, kurtosis"""
 
+    @property
+    def keys(self) -> list[int]:
+        """[excerpt]"""
+        return [excerpt.key for excerpt in self.excerpts]
+
     def to_record(self) -> NeuronRecord:
         """Return the same as records."""
         by_kind: dict[int, list[ActivationRecord]] = {}
         parts = split_columns(self.activations, self.lengths)
-        for kind, tokens, part in zip(self.kinds, self.tokens, parts, strict=True):
-            by_kind.setdefault(kind, []).append(ActivationRecord(tokens, part))
+        for kind, excerpt, part in zip(self.kinds, self.excerpts, parts, strict=True):
+            by_kind.setdefault(kind, []).append(ActivationRecord(excerpt.tokens, part))
         ranges = range(Kind.QUANTILE, max([*self.kinds, Kind.QUANTILE - 1]) + 1)
         bottom = tuple(by_kind.get(Kind.BOTTOM, ()))
         return NeuronRecord(
@@ -134,15 +152,15 @@ def decode_record(data: bytes, neuron_id: NeuronId, excerpts: Excerpts) -> Recor
     bottom = file.most_negative_activation_records or []
     records += bottom
     kinds += [int(Kind.BOTTOM)] * len(bottom)
-    tokens = tuple([excerpts[bytes(record.tokens)] for record in records])
+    found = [excerpts[bytes(record.tokens)] for record in records]
     activations = [record.activations for record in records]
-    lengths = _lengths(activations, tokens, "activations")
+    lengths = _lengths(activations, found, "activations")
     return RecordColumns(
         neuron_id,
-        tokens,
-        tuple(kinds),
+        found,
+        kinds,
         lengths,
-        _join(activations, lengths),
+        join(activations),
         None if file.quantile_boundaries is None else tuple(file.quantile_boundaries),
         (file.mean, file.variance, file.skewness, file.kurtosis),
     )
@@ -155,18 +173,23 @@ def decode_record(data: bytes, neuron_id: NeuronId, excerpts: Excerpts) -> Recor
 class SimulationColumns:
     """A simulation's excerpts as columns. Which are top excerpts the file does not say."""
 
-    tokens: tuple[Tokens, ...]
+    excerpts: Sequence[Excerpt]
     """[excerpt]"""
-    lengths: Lengths
+    lengths: Sequence[int]
     """[excerpt], in tokens"""
     simulated: Doubles
     """[sum of lengths]"""
     real: Doubles
     """[sum of lengths]"""
     scores: Scores
-    sequence_scores: Doubles
-    """[excerpt, 3], in the order of `Scores`; NaN is undefined"""
+    sequence_scores: Sequence[tuple[float | None, float | None, float | None]]
+    """[excerpt, 3], in the order of `Scores`"""
     scale: str
+
+    @property
+    def keys(self) -> list[int]:
+        """[excerpt]"""
+        return [excerpt.key for excerpt in self.excerpts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +206,9 @@ class ExplanationColumns:
             return ScoredExplanation(self.text, None)
         simulated = split_columns(columns.simulated, columns.lengths)
         real = split_columns(columns.real, columns.lengths)
-        scores = [Scores(*(None if s != s else s for s in row)) for row in columns.sequence_scores.tolist()]
-        parts = zip(columns.tokens, simulated, real, kinds, scores, strict=True)
+        scores = [Scores(*row) for row in columns.sequence_scores]
+        tokens = [excerpt.tokens for excerpt in columns.excerpts]
+        parts = zip(tokens, simulated, real, kinds, scores, strict=True)
         sequences = tuple(SequenceSimulation(*part) for part in parts)
         return ScoredExplanation(self.text, Simulation(sequences, columns.scores, scale=columns.scale))
 
@@ -220,23 +244,24 @@ def _simulation(given: objects.ScoredSimulation, excerpts: Excerpts) -> Simulati
         raise BrokenFileError("not of the expected form: a scored sequence has no simulation")
     if len(scored) > MAX_TOKENS // 2:
         raise BrokenFileError(f"{len(scored)} simulated excerpts; at most {MAX_TOKENS // 2} can be kept")
-    tokens = tuple([excerpts[bytes(sequence.tokens)] for sequence in simulations])
+    found = [excerpts[bytes(sequence.tokens)] for sequence in simulations]
     simulated = [sequence.expected_activations for sequence in simulations]
     real = [item.true_activations for item in scored]
-    lengths = _lengths(simulated, tokens, "simulated activations")
-    _lengths(real, tokens, "true activations")
+    lengths = _lengths(simulated, found, "simulated activations")
+    _lengths(real, found, "true activations")
+    both = join([*simulated, *real])
     rows = [
         (_check_correlation(s.ev_correlation_score), s.rsquared_score, s.absolute_dev_explained_score) for s in scored
     ]
     return SimulationColumns(
-        tokens,
+        found,
         lengths,
-        _join(simulated, lengths),
-        _join(real, lengths),
+        both[: len(both) // 2],
+        both[len(both) // 2 :],
         Scores(
             _check_correlation(given.ev_correlation_score), given.rsquared_score, given.absolute_dev_explained_score
         ),
-        np.array(rows, dtype=np.float64).reshape(len(rows), 3),
+        rows,
         _scale(simulations),
     )
 

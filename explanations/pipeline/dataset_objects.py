@@ -1,22 +1,19 @@
 """The objects of the public files as they stand in JSON, and how such JSON is read.
 
 Strict and fast at first; what Python's own json module writes beyond the standard (bare NaN, lone surrogates) is read
-too. Tokens stay JSON text until `Excerpts` decodes them, once for each different excerpt: the same excerpts recur in
-hundreds of neurons, and their strings are most of the work of decoding.
+too. Tokens stay JSON text: see `excerpts`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from sys import intern
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 MAX_TOKENS = 65535
-Tokens: TypeAlias = tuple[str, ...]
 Scale: TypeAlias = Literal["neuron_activations", "simulated_normalized_activations"]
 T = TypeVar("T")
 
@@ -135,15 +132,20 @@ _TEXT_FIELDS = ("tokens", "explanation", "explanation_or_baseline")
 
 def decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
     """Return the file's typed object, None for each value that is not finite. BrokenFileError where it does not fit."""
+    try:
+        return decoder.decode(data)
+    except (ValueError, RecursionError) as error:
+        strict = error
+    # Only now: looking for it takes a third of the time of decoding, and nearly no file has it.
     not_finite = b"NaN" in data or b"Infinity" in data
     if not_finite:
         if _INFINITE_CORRELATION.search(data):
             raise BrokenFileError("an ev_correlation_score is infinite; it must lie between -1 and 1")
         data = _NON_FINITE_VALUE.sub(rb"\1null", data)
-    try:
-        return decoder.decode(data)
-    except (ValueError, RecursionError) as error:
-        strict = error
+        try:
+            return decoder.decode(data)
+        except (ValueError, RecursionError) as error:
+            strict = error
     try:
         plain = _plain_json(data)
     except (ValueError, RecursionError):
@@ -188,25 +190,6 @@ def _in_words(error: Exception, not_finite: bool) -> str:
     if "truncated" in reason:
         return "truncated: the file ends in the middle of its JSON"
     return f"bad JSON: {reason.removeprefix('JSON is malformed: ')}"
-
-
-class Excerpts(dict[bytes, Tokens]):
-    """Tokens by the JSON text of their list. Asked for a text that it does not know yet, it decodes and keeps it."""
-
-    LIMIT = 100_000
-    """Texts to keep, so that a dataset whose excerpts never recur does not fill the memory."""
-
-    def __missing__(self, raw: bytes) -> Tokens:
-        tokens = text_list(raw)
-        if None in tokens:
-            raise BrokenFileError("a token is null")
-        if len(tokens) > MAX_TOKENS:
-            raise BrokenFileError(f"an excerpt of {len(tokens)} tokens; at most {MAX_TOKENS} can be kept")
-        if len(self) >= self.LIMIT:
-            self.clear()
-        # Interned: one string for each different token, not one for each place where it stands.
-        self[raw] = known = tuple(map(intern, cast(list[str], tokens)))
-        return known
 
 
 def text_list(raw: bytes | Raw) -> list[str | None]:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from explanations.pipeline import dataset, dataset_encoding
-from explanations.pipeline.dataset_objects import BrokenFileError, Excerpts
+from explanations.pipeline.dataset_objects import BrokenFileError
+from explanations.pipeline.excerpts import Excerpts
 from explanations.pipeline.layout import ALL_KINDS, DataKind, FolderSource, NoDatasetError
 from explanations.pipeline.records import (
     NEURON_SCALE,
@@ -176,15 +177,15 @@ def test_whole_numbers_and_empty_excerpts_are_read() -> None:
 def test_an_excerpt_that_recurs_is_decoded_once() -> None:
     excerpts = Excerpts()
     data = json.dumps(small()).encode()
-    first = dataset.decode_record(data, ID, excerpts).tokens[0]
-    assert dataset.decode_record(data, ID, excerpts).tokens[0] is first
+    first = dataset.decode_record(data, ID, excerpts).excerpts[0]
+    assert dataset.decode_record(data, ID, excerpts).excerpts[0] is first
 
 
 def test_excerpts_that_never_recur_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Excerpts, "LIMIT", 3)
     excerpts = Excerpts()
     for i in range(10):
-        assert excerpts[json.dumps([str(i)]).encode()] == (str(i),)
+        assert excerpts[json.dumps([str(i)]).encode()].tokens == (str(i),)
     assert len(excerpts) <= 3
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from explanations.pipeline.ingest import default_processes, ingest_chunks
+from explanations.pipeline.ingest import default_processes, open_ingesters
 from explanations.pipeline.layout import ALL_KINDS, FolderSource
 from tests.public_files import NEURONS, write_dataset
 
 WAITING = """
 import sys
 from pathlib import Path
-from explanations.pipeline.ingest import ingest_chunks
+from explanations.pipeline.ingest import open_ingesters
 from explanations.pipeline.layout import ALL_KINDS, FolderSource
 from explanations.pipeline.records import NeuronId
 
@@ -25,10 +25,10 @@ def chunks():
         yield [(NeuronId(0, 0), None)]
 
 if __name__ == "__main__":
-    running = ingest_chunks(FolderSource.open(Path(sys.argv[1])), ALL_KINDS, chunks(), 2)
-    next(running)
-    print("running", flush=True)
-    sys.stdin.read()
+    with open_ingesters(FolderSource.open(Path(sys.argv[1])), ALL_KINDS, 2) as ingest:
+        next(ingest(chunks()))
+        print("running", flush=True)
+        sys.stdin.read()
 """
 
 
@@ -36,8 +36,10 @@ if __name__ == "__main__":
 def test_several_processes_give_what_one_gives(tmp_path: Path) -> None:
     source = FolderSource.open(write_dataset(tmp_path / "d"))
     chunks = [[(neuron_id, None)] for neuron_id in NEURONS]
-    alone = list(ingest_chunks(source, ALL_KINDS, chunks))
-    together = list(ingest_chunks(source, ALL_KINDS, chunks, 2))
+    with open_ingesters(source, ALL_KINDS) as ingest:
+        alone = list(ingest(chunks))
+    with open_ingesters(source, ALL_KINDS, 2) as ingest:
+        together = list(ingest(chunks))
     # Each process brings the excerpts that are new to it, so excerpts may come twice.
     assert [[n.activations for n in chunk] for chunk in together] == [[n.activations for n in c] for c in alone]
     assert [[n.explanations for n in chunk] for chunk in together] == [[n.explanations for n in c] for c in alone]

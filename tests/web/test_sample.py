@@ -21,7 +21,7 @@ from explanations.management.commands.load_sample import read_ahead
 from explanations.models import Explanation, Neuron, Simulation, SubjectModel
 from explanations.pipeline import dataset, packing
 from explanations.pipeline.card import Card, decode_card
-from explanations.pipeline.dataset_objects import Excerpts
+from explanations.pipeline.excerpts import Excerpts
 from explanations.pipeline.ingest import PackedNeuron
 from explanations.pipeline.records import Kind, NeuronId
 from explanations.pipeline.sample_file import read_sample, write_sample

@@ -22,7 +22,7 @@ from explanations.management.remote_import import RemoteBatches, find_address, f
 from explanations.management.selection import Selection, add_selection_arguments, parse_selection
 from explanations.models import SubjectModel
 from explanations.pipeline.card import Card, CardError, Origin, decode_card
-from explanations.pipeline.ingest import Chunk, PackedNeuron, default_processes, ingest_chunks
+from explanations.pipeline.ingest import Chunk, PackedNeuron, default_processes, open_ingesters
 from explanations.pipeline.known_models import describe_known_models, known_models
 from explanations.pipeline.layout import DataKind, FolderSource, NoDatasetError, Source
 from explanations.pipeline.records import NeuronId
@@ -75,11 +75,9 @@ class Command(BaseCommand):
         model = self.prepare(options, set().union(*listed.values()), about)
         kinds = [kind for kind in selection.kinds if listed[kind]]
         self.say_absent(selection.kinds, kinds)
-        batches = ingest_chunks(
-            source, kinds, _chunks(model, neurons), options["jobs"] or default_processes(len(neurons))
-        )
-        recorded = record_gaps(batches, Gaps(model, ""), kinds)
-        return run_import(self.stdout, Importer(model, about.origins), recorded, len(neurons))
+        with open_ingesters(source, kinds, options["jobs"] or default_processes(len(neurons))) as ingest:
+            batches = record_gaps(ingest(_chunks(model, neurons)), Gaps(model, ""), kinds)
+            return run_import(self.stdout, Importer(model, about.origins), batches, len(neurons))
 
     def read_web(self, options: dict[str, Any], selection: Selection, about: About) -> Outcome:
         base = find_address(options["source"], options["model"])

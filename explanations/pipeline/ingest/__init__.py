@@ -8,10 +8,11 @@ from explanations.pipeline.ingest.packed import (
     PackedSimulation,
     Problem,
 )
-from explanations.pipeline.ingest.processes import default_processes, ingest_chunks
+from explanations.pipeline.ingest.processes import Ingest, default_processes, open_ingesters
 
 __all__ = [
     "Chunk",
+    "Ingest",
     "Ingester",
     "PackedActivations",
     "PackedExplanation",
@@ -19,5 +20,5 @@ __all__ = [
     "PackedSimulation",
     "Problem",
     "default_processes",
-    "ingest_chunks",
+    "open_ingesters",
 ]

@@ -14,6 +14,9 @@ from explanations.pipeline.records import NeuronId
 Chunk: TypeAlias = Sequence[tuple[NeuronId, bytes | None]]
 """Neurons with the activation records that the database keeps of them."""
 
+_PACKED_TOGETHER = 25
+"""Neurons: enough that numpy's calls cost little, and few enough that their numbers stay in the processor's cache."""
+
 
 class Ingester:
     """Ingests neurons of one source. It remembers excerpts from neuron to neuron."""
@@ -31,6 +34,9 @@ class Ingester:
 
     def ingest_chunk(self, chunk: Chunk) -> list[PackedNeuron]:
         """Return what `ingest` does, for many neurons."""
-        drafts = [self._reader.read(*item) for item in chunk]
-        pack_chunk(drafts)
-        return [draft.neuron for draft in drafts]
+        neurons = []
+        for start in range(0, len(chunk), _PACKED_TOGETHER):
+            drafts = [self._reader.read(*item) for item in chunk[start : start + _PACKED_TOGETHER]]
+            pack_chunk(drafts)
+            neurons += [draft.neuron for draft in drafts]
+        return neurons

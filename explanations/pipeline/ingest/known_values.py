@@ -1,53 +1,30 @@
-"""The excerpts and activation records that a neuron's simulations are looked up in."""
+"""The activation records that neurons' simulations are looked up in."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from explanations.pipeline import dataset, packing
-from explanations.pipeline.dataset_objects import Excerpts, Tokens
-from explanations.pipeline.packing import Doubles
+from explanations.pipeline.packing import Doubles, Lengths
 from explanations.pipeline.records import Kind
 
-
-class Keys(dict[Tokens, int]):
-    """Excerpts' keys by their tokens. Those that it is asked for the first time it holds ready."""
-
-    def __init__(self) -> None:
-        self._fresh: dict[int, bytes] = {}
-
-    def __missing__(self, tokens: Tokens) -> int:
-        packed = packing.pack_tokens(tokens)
-        key = packing.excerpt_key(packed)
-        if len(self) >= Excerpts.LIMIT:
-            self.clear()
-        self[tokens] = key
-        self._fresh[key] = packed
-        return key
-
-    def take_fresh(self) -> dict[int, bytes]:
-        """Return the packed tokens, by key, of excerpts that were new since the last call."""
-        fresh, self._fresh = self._fresh, {}
-        return fresh
+_TOP, _RANDOM = int(Kind.TOP), int(Kind.RANDOM)
 
 
 class Records:
-    """A neuron's activation records, as a simulation's excerpts are looked up in them."""
+    """Where a neuron's activation records lie among `KnownRecords`, by excerpt."""
 
-    def __init__(self, keys: Sequence[int], kinds: Sequence[int], parts: Sequence[Doubles], is_kept: bool) -> None:
-        self._parts = dict(zip(keys, parts, strict=True))
-        self._is_kept = is_kept
-        self._top = {key for key, kind in zip(keys, kinds, strict=True) if kind == Kind.TOP}
-        self._random = {key for key, kind in zip(keys, kinds, strict=True) if kind == Kind.RANDOM}
+    def __init__(self, keys: Sequence[int], kinds: Sequence[int], first: int) -> None:
+        self._places = dict(zip(keys, range(first, first + len(keys)), strict=True))
+        self._top = {key for key, kind in zip(keys, kinds, strict=True) if kind == _TOP}
+        self._random = {key for key, kind in zip(keys, kinds, strict=True) if kind == _RANDOM}
 
-    @classmethod
-    def unpack(cls, data: bytes | None) -> Records:
-        """Return the records that the database keeps; none where it keeps none."""
-        records = [] if data is None else packing.unpack_records(data)[0]
-        parts = [np.asarray(r.activations, dtype=np.float64) for r in records]
-        return cls([r.key for r in records], [r.kind for r in records], parts, is_kept=True)
+    def places(self, keys: Sequence[int]) -> list[int]:
+        """Return each excerpt's place; -1 where there is no record of it."""
+        return [self._places.get(key, -1) for key in keys]
 
     def kinds(self, keys: Sequence[int]) -> list[int]:
         """Return each excerpt's kind: where the neuron shows it, else by its place in the file."""
@@ -56,16 +33,64 @@ class Records:
             in_top = key in self._top
             if in_top == (key in self._random):
                 in_top = place < dataset.TOP_SEQUENCES
-            kinds.append(int(Kind.TOP if in_top else Kind.RANDOM))
+            kinds.append(_TOP if in_top else _RANDOM)
         return kinds
 
-    def hold(self, key: int, real: Doubles) -> bool:
-        """Return whether these values, once kept, are those of the neuron's record of the same excerpt."""
-        part = self._parts.get(key)
-        if part is None or len(part) != len(real):
-            return False
-        if part.tobytes() == real.tobytes():
-            return True
-        lengths = np.array([len(real)])
-        kept = part if self._is_kept else packing.round_trip(part, lengths)
-        return np.array_equal(packing.round_trip(real, lengths), kept)
+
+class KnownRecords:
+    """The values of many neurons' activation records."""
+
+    def __init__(self, values: Doubles, lengths: Lengths) -> None:
+        self._values = [values]
+        self._lengths = [lengths]
+        self._count = len(lengths)
+
+    def unpack(self, data: bytes | None) -> Records:
+        """Add the records of a neuron that the database keeps; none where it keeps none."""
+        records = [] if data is None else packing.unpack_records(data)[0]
+        first = self._count
+        self._count += len(records)
+        self._values += [np.asarray(r.activations, dtype=np.float64) for r in records]
+        self._lengths.append(np.array([len(r.activations) for r in records], dtype=np.int64))
+        return Records([r.key for r in records], [r.kind for r in records], first)
+
+    def hold(self, places: Sequence[int], real: Doubles, lengths: Lengths) -> npt.NDArray[np.bool_]:
+        """Return whether each excerpt's values, once kept, are those of the record at its place [excerpt].
+
+        `real` are the excerpts' concatenated values.
+        """
+        values, known_lengths = np.concatenate(self._values), np.concatenate(self._lengths)
+        at = np.array(places, dtype=np.int64)
+        held = at >= 0
+        held[held] = known_lengths[at[held]] == lengths[held]
+        if not held.any():
+            return held
+        starts = np.cumsum(known_lengths) - known_lengths
+        known, given = _taken(values, starts[at[held]], lengths[held]), real[np.repeat(held, lengths)]
+        equal = _each(known == given, lengths[held])
+        if not equal.all():
+            equal[~equal] = _equal_once_kept(known, given, lengths[held], ~equal)
+        held[held] = equal
+        return held
+
+
+def _taken(values: Doubles, starts: Lengths, lengths: Lengths) -> Doubles:
+    """Return the parts of these starts and lengths, concatenated."""
+    ends = np.cumsum(lengths)
+    return values[np.arange(lengths.sum()) + np.repeat(starts - (ends - lengths), lengths)]
+
+
+def _each(is_true: npt.NDArray[np.bool_], lengths: Lengths) -> npt.NDArray[np.bool_]:
+    """Return whether something is true of all tokens of each excerpt [excerpt]."""
+    false = np.concatenate([[0], np.cumsum(~is_true)])  # [token + 1], before each
+    ends = np.cumsum(lengths)
+    return false[ends] == false[ends - lengths]
+
+
+def _equal_once_kept(
+    known: Doubles, given: Doubles, lengths: Lengths, asked: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Return whether packing makes the values of those excerpts that are asked for the same [asked excerpt]."""
+    tokens, lengths = np.repeat(asked, lengths), lengths[asked]
+    # What is kept already is kept as it is.
+    return _each(packing.round_trip(known[tokens], lengths) == packing.round_trip(given[tokens], lengths), lengths)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import wait
+from typing import TypeAlias
+
+import numpy as np
 
 from explanations.pipeline.ingest.ingester import Chunk, Ingester
 from explanations.pipeline.ingest.packed import PackedNeuron
 from explanations.pipeline.layout import DataKind, Source
 
 WORTH_PROCESSES = 2_000
-"""Neurons: starting a process takes a second, and each has to learn the excerpts for itself."""
+"""Neurons: each process has to learn the excerpts for itself, and starting one may take a second."""
+_KEPT_FREE = 31 * 2**20
+"""Bytes: glibc learns from blocks of up to 32 MB."""
+
+Ingest: TypeAlias = Callable[[Iterable[Chunk]], Iterator[list[PackedNeuron]]]
+"""Yields the chunks' neurons in order."""
 
 _of_this_process: list[Ingester] = []
 
@@ -33,6 +44,13 @@ def _start_process(source: Source, kinds: Sequence[DataKind]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A parent that is killed closes nothing: without this, its processes would wait for work for ever.
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # What was here before stays: a forked process must not close what is its parent's, such as a connection.
+    gc.freeze()
+    # Nothing that is decoded holds itself, so looking for what does would be in vain; a file is hundreds of lists.
+    gc.set_threshold(100_000)
+    # glibc hands large blocks back as they are freed, and clears them when they are asked for again, until it has
+    # seen as large a block freed: a quarter of the time of packing.
+    np.empty(_KEPT_FREE, np.uint8)
     _of_this_process.append(Ingester(source, kinds))
 
 
@@ -48,26 +66,37 @@ def _ingest_in_process(chunk: Chunk) -> list[PackedNeuron]:
     return _of_this_process[0].ingest_chunk(chunk)
 
 
-def ingest_chunks(
-    source: Source, kinds: Sequence[DataKind], chunks: Iterable[Chunk], processes: int = 1
-) -> Iterator[list[PackedNeuron]]:
-    """Yield the chunks' neurons in order; with more than one process, some chunks ahead."""
+def _start_method() -> str:
+    """Return how processes are to be started.
+
+    A fork is there at once, with all that was imported; but where other threads run, it may find their locks taken.
+    It must leave alone what it shares with its parent: it ends without closing anything (`os._exit`), as
+    multiprocessing lets it, so a connection to the database stays its parent's alone.
+    """
+    return "fork" if sys.platform == "linux" and threading.active_count() == 1 else "spawn"
+
+
+@contextmanager
+def open_ingesters(source: Source, kinds: Sequence[DataKind], processes: int = 1) -> Iterator[Ingest]:
+    """Give what ingests chunks; with more than one process, they start at once and work some chunks ahead."""
     if processes == 1:
         ingester = Ingester(source, kinds)
-        for chunk in chunks:
-            yield ingester.ingest_chunk(chunk)
+        yield lambda chunks: (ingester.ingest_chunk(chunk) for chunk in chunks)
         return
-    # Spawned and not forked: a forked process would share, and close, the connection to the database.
-    pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=_start_process, initargs=(source, kinds)
-    )
-    ahead: deque[Future[list[PackedNeuron]]] = deque()
+    context = multiprocessing.get_context(_start_method())
+    pool = ProcessPoolExecutor(processes, context, initializer=_start_process, initargs=(source, kinds))
+    pool.submit(os.getpid)  # All processes start with the first task.
     try:
-        for chunk in chunks:
-            ahead.append(pool.submit(_ingest_in_process, chunk))
-            if len(ahead) > processes + 1:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+        yield lambda chunks: _ingest_ahead(pool, chunks, processes + 1)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _ingest_ahead(pool: ProcessPoolExecutor, chunks: Iterable[Chunk], chunks_ahead: int) -> Iterator[list[PackedNeuron]]:
+    ahead: deque[Future[list[PackedNeuron]]] = deque()
+    for chunk in chunks:
+        ahead.append(pool.submit(_ingest_in_process, chunk))
+        if len(ahead) > chunks_ahead:
+            yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()

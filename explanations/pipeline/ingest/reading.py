@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from explanations.pipeline import dataset
 from explanations.pipeline.dataset import ExplanationColumns, RecordColumns
-from explanations.pipeline.dataset_objects import BrokenFileError, Excerpts
-from explanations.pipeline.ingest.known_values import Keys
+from explanations.pipeline.dataset_objects import BrokenFileError
+from explanations.pipeline.excerpts import Excerpt, Excerpts
 from explanations.pipeline.ingest.packed import PackedNeuron, Problem
 from explanations.pipeline.layout import DataKind, Source
 from explanations.pipeline.records import NeuronId, Related
@@ -25,11 +25,7 @@ class Draft:
     stored: bytes | None
     """its activation records in the database"""
     records: RecordColumns | None = None
-    record_keys: list[int] = field(default_factory=list)
-    """[excerpt]"""
     explanations: list[ExplanationColumns] | None = None
-    explanation_keys: list[list[int]] = field(default_factory=list)
-    """[explanation][excerpt]"""
     related: Related | None = None
 
     def refuse(self, kind: DataKind, error: ValueError) -> None:
@@ -44,7 +40,7 @@ class Reader:
         self._source = source
         self._kinds = frozenset(kinds)
         self._excerpts = Excerpts()
-        self._keys = Keys()
+        self._brought: set[int] = set()
 
     def read(self, neuron_id: NeuronId, stored: bytes | None) -> Draft:
         """Return a neuron's files as columns."""
@@ -52,8 +48,16 @@ class Reader:
         self._read_activations(draft)
         self._read_explanations(draft)
         self._read_related(draft)
-        draft.neuron.excerpts = self._keys.take_fresh()
+        draft.neuron.excerpts = self._new_excerpts(_shown_excerpts(draft))
         return draft
+
+    def _new_excerpts(self, shown: Iterable[Excerpt]) -> dict[int, bytes]:
+        """Return the packed tokens, by key, of those excerpts that no earlier neuron brought."""
+        new = {excerpt.key: excerpt.packed for excerpt in shown if excerpt.key not in self._brought}
+        if len(self._brought) >= Excerpts.LIMIT:
+            self._brought.clear()
+        self._brought.update(new)
+        return new
 
     def _decoded(self, draft: Draft, kind: DataKind, decode: Callable[[bytes], T]) -> T | None:
         """Return a file's content; None where it was not asked for, is missing, cannot be read or is broken."""
@@ -80,16 +84,12 @@ class Reader:
         draft.records = self._decoded(
             draft, DataKind.ACTIVATIONS, lambda data: dataset.decode_record(data, neuron_id, excerpts)
         )
-        if draft.records is not None:
-            draft.record_keys = [self._keys[tokens] for tokens in draft.records.tokens]
 
     def _read_explanations(self, draft: Draft) -> None:
         neuron_id, excerpts = draft.neuron.neuron_id, self._excerpts
         draft.explanations = self._decoded(
             draft, DataKind.EXPLANATIONS, lambda data: dataset.decode_explanations(data, neuron_id, excerpts)
         )
-        simulations = [explanation.simulation for explanation in draft.explanations or ()]
-        draft.explanation_keys = [[self._keys[t] for t in s.tokens] if s is not None else [] for s in simulations]
 
     def _read_related(self, draft: Draft) -> None:
         by_activation = self._decoded(draft, DataKind.TOKENS_BY_ACTIVATION, dataset.decode_tokens_by_activation)
@@ -97,3 +97,12 @@ class Reader:
         neurons = self._decoded(draft, DataKind.RELATED_NEURONS, dataset.decode_related_neurons)
         if not (by_activation is None and by_weight is None and neurons is None):
             draft.related = Related(by_activation, by_weight, neurons)
+
+
+def _shown_excerpts(draft: Draft) -> Iterator[Excerpt]:
+    """Yield the excerpts of a draft's files."""
+    if draft.records is not None:
+        yield from draft.records.excerpts
+    for explanation in draft.explanations or ():
+        if explanation.simulation is not None:
+            yield from explanation.simulation.excerpts

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -125,28 +125,44 @@ def split(values: Doubles, lengths: Lengths) -> list[Doubles]:
     return [values[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
 
 
-def encode_groups(values: Sequence[Floats], lengths: Sequence[Lengths]) -> list[tuple[Exponents, bytes]]:
-    """Return, for every group of excerpts, its exponents and the bytes that `read_halves` reads.
+@dataclass(frozen=True, slots=True)
+class GroupedHalves:
+    """Halves of groups of excerpts, such as neurons, as `read_halves` reads them: a group's halves, then its exceptions."""
+
+    exponents: Exponents
+    """[excerpt] of all groups"""
+    halves: list[bytes]
+    """[group]"""
+    exact: list[npt.NDArray[np.void]]
+    """[group]; places count from the group's start"""
+
+
+def encode_groups(values: Floats, lengths: Lengths, counts: Sequence[int]) -> GroupedHalves:
+    """Return the halves of groups of consecutive excerpts, `counts` of them each.
 
     The same as one by one, in a tenth of the time: numpy's cost a call is more than that of a neuron's numbers.
     PackingError where any value is not finite.
     """
-    kept = encode_halves(concatenate(values), np.concatenate(lengths))
-    halves = kept.halves.tobytes()
-    ends = list(accumulate([len(part) for part in values], initial=0))
-    excerpt_ends = accumulate([len(part) for part in lengths], initial=0)
-    exact_ends = np.searchsorted(kept.exact["at"], ends).tolist()
-    groups = zip(pairwise(ends), pairwise(excerpt_ends), pairwise(exact_ends), strict=True)
-    return [
-        (kept.exponents[first:last], halves[2 * start : 2 * end] + _exact_bytes(kept.exact[some:more], start))
-        for (start, end), (first, last), (some, more) in groups
-    ]
+    kept = encode_halves(values, lengths)
+    tokens = np.concatenate([[0], np.cumsum(lengths)])  # [excerpt + 1], before each
+    ends = tokens[np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])].tolist()  # [group + 1]
+    data = kept.halves.tobytes()
+    halves = [data[2 * start : 2 * end] for start, end in pairwise(ends)]
+    return GroupedHalves(kept.exponents, halves, _exact_by_group(kept.exact, ends))
 
 
-def _exact_bytes(exact: npt.NDArray[np.void], start: int) -> bytes:
-    """Return a group's exceptions with their places counted from its `start`."""
+def _exact_by_group(exact: npt.NDArray[np.void], ends: Sequence[int]) -> list[npt.NDArray[np.void]]:
+    """Return each group's exceptions with their places counted from its start."""
     if not len(exact):
-        return b""
-    moved = exact.copy()
-    moved["at"] -= start
-    return moved.tobytes()
+        return [exact] * (len(ends) - 1)
+    places = np.searchsorted(exact["at"], ends).tolist()
+    return [moved(exact[first:last], -start) for (first, last), start in zip(pairwise(places), ends, strict=False)]
+
+
+def moved(exact: npt.NDArray[np.void], by: int) -> npt.NDArray[np.void]:
+    """Return exceptions with their places moved."""
+    if not len(exact):
+        return exact
+    result = exact.copy()
+    result["at"] += np.array(by).astype(np.uint32)  # Wraps around where it is negative.
+    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
@@ -11,6 +12,7 @@ import numpy as np
 from explanations.pipeline.packing.errors import PackingError
 from explanations.pipeline.packing.halves import (
     VERSION,
+    Doubles,
     Lengths,
     concatenate,
     decode_halves,
@@ -64,30 +66,62 @@ def pack_records(records: Sequence[PackedRecord], quantile_boundaries: Sequence[
     return pack_record_batch([columns])[0]
 
 
+@dataclass(frozen=True, slots=True)
+class RecordTable:
+    """Many neurons' activation records as columns."""
+
+    counts: Sequence[int]
+    """[neuron], in records"""
+    keys: Sequence[int]
+    """[excerpt] of all neurons, one after the other"""
+    kinds: Sequence[int]
+    """[excerpt]"""
+    lengths: Lengths
+    """[excerpt], in tokens"""
+    activations: Doubles
+    """[sum of lengths]"""
+    quantile_boundaries: Sequence[Sequence[float] | None]
+    """[neuron]"""
+
+
 def pack_record_batch(neurons: Sequence[RecordBatch]) -> list[bytes]:
     """Return what `pack_records` does, for many neurons at once. PackingError where any of them cannot be kept."""
     if not neurons:
         return []
-    groups = encode_groups([n.activations for n in neurons], [n.lengths for n in neurons])
-    index = np.zeros(sum(len(n.keys) for n in neurons), _RECORD)
-    index["key"] = np.fromiter(chain.from_iterable(n.keys for n in neurons), np.int64, len(index))
-    index["kind"] = np.fromiter(chain.from_iterable(n.kinds for n in neurons), np.uint8, len(index))
-    index["length"] = np.concatenate([n.lengths for n in neurons])
-    index["exponent"] = np.concatenate([exponents for exponents, _ in groups])
+    return pack_record_table(
+        RecordTable(
+            counts=[len(n.keys) for n in neurons],
+            keys=list(chain.from_iterable(n.keys for n in neurons)),
+            kinds=list(chain.from_iterable(n.kinds for n in neurons)),
+            lengths=np.concatenate([n.lengths for n in neurons]),
+            activations=np.concatenate([n.activations for n in neurons]),
+            quantile_boundaries=[n.quantile_boundaries for n in neurons],
+        )
+    )
+
+
+def pack_record_table(table: RecordTable) -> list[bytes]:
+    """Return what `pack_records` does, for many neurons at once. PackingError where any of them cannot be kept."""
+    groups = encode_groups(table.activations, table.lengths, table.counts)
+    index = np.zeros(len(table.keys), _RECORD)
+    index["key"] = table.keys
+    index["kind"] = table.kinds
+    index["length"] = table.lengths
+    index["exponent"] = groups.exponents
     packed = index.tobytes()
-    ends = accumulate([len(n.keys) * _RECORD.itemsize for n in neurons], initial=0)
+    ends = accumulate([count * _RECORD.itemsize for count in table.counts], initial=0)
+    headers = map(_header, table.counts, table.quantile_boundaries)
     return [
-        b"".join((_header(neuron), packed[start:end], halves))
-        for neuron, (start, end), (_, halves) in zip(neurons, pairwise(ends), groups, strict=True)
+        b"".join((header, packed[start:end], halves, exact.tobytes()))
+        for header, (start, end), halves, exact in zip(headers, pairwise(ends), groups.halves, groups.exact, strict=True)
     ]
 
 
-def _header(neuron: RecordBatch) -> bytes:
-    boundaries = np.asarray([] if neuron.quantile_boundaries is None else neuron.quantile_boundaries, dtype="<f8")
-    if len(boundaries) > MAX_BOUNDARIES:
-        raise PackingError(f"{len(boundaries)} quantile boundaries; at most {MAX_BOUNDARIES} can be kept")
-    flags = bytes([VERSION, neuron.quantile_boundaries is not None, len(boundaries), 0])
-    return b"".join((flags, len(neuron.keys).to_bytes(4, "little"), boundaries.tobytes()))
+def _header(count: int, boundaries: Sequence[float] | None) -> bytes:
+    given = boundaries or ()
+    if len(given) > MAX_BOUNDARIES:
+        raise PackingError(f"{len(given)} quantile boundaries; at most {MAX_BOUNDARIES} can be kept")
+    return struct.pack(f"<4BI{len(given)}d", VERSION, boundaries is not None, len(given), 0, count, *given)
 
 
 def unpack_records(data: bytes | memoryview) -> tuple[list[PackedRecord], tuple[float, ...] | None]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from explanations.pipeline.packing.halves import (
     concatenate,
     decode_halves,
     encode_groups,
+    moved,
     read_halves,
     split,
 )
@@ -51,16 +53,18 @@ _SEQUENCE = np.dtype(
         ("absolute_dev_explained", "<f8"),
     ]
 )
-_VERSION_HEADER = bytes([VERSION, 0, 0, 0])
+_HEADER = struct.Struct("<B3xI")
 SCORES = ("ev_correlation", "rsquared", "absolute_dev_explained")
 
 
 @dataclass(frozen=True, slots=True)
-class SequenceBatch:
-    """One simulation's excerpts as columns."""
+class SequenceTable:
+    """Many simulations' excerpts as columns."""
 
+    counts: Sequence[int]
+    """[simulation], in excerpts"""
     keys: Sequence[int]
-    """[excerpt]"""
+    """[excerpt] of all simulations, one after the other"""
     kinds: Sequence[int]
     """[excerpt]"""
     lengths: Lengths
@@ -78,7 +82,8 @@ class SequenceBatch:
 def pack_sequences(sequences: Sequence[PackedSequence]) -> bytes:
     """Return a simulation's excerpts as bytes: 38 bytes an excerpt and 2 a token (4 where it keeps real values)."""
     scores = [[getattr(s.scores, name) for name in SCORES] for s in sequences]
-    columns = SequenceBatch(
+    table = SequenceTable(
+        counts=[len(sequences)],
         keys=[s.key for s in sequences],
         kinds=[s.kind for s in sequences],
         lengths=np.array([len(s.simulated) for s in sequences], dtype=np.int64),
@@ -87,39 +92,42 @@ def pack_sequences(sequences: Sequence[PackedSequence]) -> bytes:
         real=concatenate([s.real for s in sequences if s.real is not None]),
         scores=np.array(scores, dtype=np.float64).reshape(len(sequences), len(SCORES)),
     )
-    return pack_sequence_batch([columns])[0]
+    return pack_sequence_table(table)[0]
 
 
-def pack_sequence_batch(simulations: Sequence[SequenceBatch]) -> list[bytes]:
+def pack_sequence_table(table: SequenceTable) -> list[bytes]:
     """Return what `pack_sequences` does, for many simulations at once. PackingError where any cannot be kept."""
-    if not simulations:
-        return []
-    groups = encode_groups(
-        [np.concatenate([s.simulated, s.real]) for s in simulations],
-        [np.concatenate([s.lengths, s.lengths[s.has_real]]) for s in simulations],
-    )
-    packed = _index(simulations, [exponents for exponents, _ in groups]).tobytes()
-    ends = accumulate([len(s.keys) * _SEQUENCE.itemsize for s in simulations], initial=0)
+    simulated = encode_groups(table.simulated, table.lengths, table.counts)
+    own = np.concatenate([[0], np.cumsum(table.has_real)])  # [excerpt + 1], before each
+    ends = np.cumsum([0, *table.counts])  # [simulation + 1]
+    real = encode_groups(table.real, table.lengths[table.has_real], np.diff(own[ends]).tolist())
+    index = _index(table, simulated.exponents, real.exponents).tobytes()
     return [
-        b"".join((_VERSION_HEADER, len(s.keys).to_bytes(4, "little"), packed[start:end], halves))
-        for s, (start, end), (_, halves) in zip(simulations, pairwise(ends), groups, strict=True)
+        b"".join(
+            (
+                _HEADER.pack(VERSION, last - first),
+                index[first * _SEQUENCE.itemsize : last * _SEQUENCE.itemsize],
+                simulated.halves[number],
+                real.halves[number],
+                simulated.exact[number].tobytes(),
+                moved(real.exact[number], len(simulated.halves[number]) // 2).tobytes(),
+            )
+        )
+        for number, (first, last) in enumerate(pairwise(ends.tolist()))
     ]
 
 
-def _index(simulations: Sequence[SequenceBatch], exponents: Sequence[Exponents]) -> npt.NDArray[np.void]:
-    """Return the index rows of all simulations' excerpts, from each simulation's exponents, real ones last."""
-    index = np.zeros(sum(len(s.keys) for s in simulations), _SEQUENCE)
-    index["key"] = np.fromiter(chain.from_iterable(s.keys for s in simulations), np.int64, len(index))
-    index["kind"] = np.fromiter(chain.from_iterable(s.kinds for s in simulations), np.uint8, len(index))
-    index["length"] = np.concatenate([s.lengths for s in simulations])
-    has_real = np.concatenate([s.has_real for s in simulations])
-    index["has_real"] = has_real
-    parts = list(zip(simulations, exponents, strict=True))
-    index["exponent"] = np.concatenate([e[: len(s.keys)] for s, e in parts])
-    index["real_exponent"][has_real] = np.concatenate([e[len(s.keys) :] for s, e in parts])
-    scores = np.concatenate([s.scores for s in simulations])
+def _index(table: SequenceTable, exponents: Exponents, real_exponents: Exponents) -> npt.NDArray[np.void]:
+    """Return the index rows of all simulations' excerpts."""
+    index = np.zeros(len(table.keys), _SEQUENCE)
+    index["key"] = table.keys
+    index["kind"] = table.kinds
+    index["length"] = table.lengths
+    index["has_real"] = table.has_real
+    index["exponent"] = exponents
+    index["real_exponent"][table.has_real] = real_exponents
     for column, name in enumerate(SCORES):
-        index[name] = scores[:, column]
+        index[name] = table.scores[:, column]
     return index
 
 

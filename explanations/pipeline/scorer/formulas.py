@@ -62,15 +62,17 @@ def correlation_by_group(
 
     One pass over many simulations. None where a group has no tokens.
     """
-    order = np.argsort(group, kind="stable")
+    if (group[1:] < group[:-1]).any():
+        order = np.argsort(group, kind="stable")
+        real, simulated = real[order], simulated[order]
     sizes = np.bincount(group, minlength=groups)  # [group]
     filled = np.flatnonzero(sizes)
     if not len(filled):
         return [None] * groups
     starts = (np.cumsum(sizes) - sizes)[filled]
     with np.errstate(all="ignore"):  # Where nothing varies there is 0 / 0, which `_deviations` takes for undefined.
-        a = _deviations(real[order], starts, sizes[filled])
-        s = _deviations(simulated[order], starts, sizes[filled])
+        a = _deviations(real, starts, sizes[filled])
+        s = _deviations(simulated, starts, sizes[filled])
         products = [np.add.reduceat(x * y, starts) for x, y in ((a, s), (a, a), (s, s))]
         r = np.clip(products[0] / np.sqrt(products[1] * products[2]), -1.0, 1.0)  # [filled group]
     found: list[float | None] = [None] * groups
