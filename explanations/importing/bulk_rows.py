@@ -34,7 +34,7 @@ def insert_rows(model: type[models.Model], fields: Sequence[str], rows: Sequence
 
 
 def _insert_several(cursor: CursorWrapper, target: str, rows: Sequence[Row]) -> None:
-    """Insert rows by statements of many: with triggers, SQLite copies every page that a statement changes once for it."""
+    """Insert rows by statements of many: where there are triggers, SQLite copies each page that a statement changes."""
     size = max(1, (connection.features.max_query_params or 999) // len(rows[0]))
     place = f"({', '.join(['%s'] * len(rows[0]))})"
     for start in range(0, len(rows), size):

@@ -29,7 +29,7 @@ class Excerpt(NamedTuple):
 
 
 class Excerpts(dict[bytes, Excerpt]):
-    """Excerpts by the JSON text of their tokens. Asked for a text that it does not know yet, it decodes and keeps it."""
+    """Excerpts by the JSON text of their tokens. Asked for a text that it does not know, it decodes and keeps it."""
 
     LIMIT = 100_000
     """Texts to keep, so that a dataset whose excerpts never recur does not fill the memory."""

@@ -214,21 +214,35 @@ def test_neurons_packed_together_are_packed_as_each_alone() -> None:
 def test_simulations_packed_together_are_packed_as_each_alone() -> None:
     rng = np.random.default_rng(1)
     simulations = [
-        packing.SequenceBatch(
-            keys=[7, 8],
-            kinds=[0, 1],
-            lengths=np.array([3, 5], dtype=np.int64),
-            simulated=rng.normal(size=8) * 10.0 ** rng.integers(-40, 3, 8),
-            has_real=np.array(has_real),
-            real=rng.normal(size=3 * has_real[0] + 5 * has_real[1]),
-            scores=rng.uniform(-1, 1, (2, 3)),
+        packing.SequenceTable(
+            counts=[count],
+            keys=[7, 8][:count],
+            kinds=[0, 1][:count],
+            lengths=np.array([3, 5][:count], dtype=np.int64),
+            # Beside the halves' range: what is kept exactly has its place counted from the simulation's own start.
+            simulated=rng.normal(size=8)[: sum([3, 5][:count])] * 10.0 ** rng.integers(-40, 3, sum([3, 5][:count])),
+            has_real=np.array(has_real, dtype=np.bool_),
+            real=rng.normal(size=int(np.dot([3, 5][:count], has_real))) * 1e-30,
+            scores=rng.uniform(-1, 1, (count, 3)),
         )
-        for has_real in ((True, False), (False, False), (True, True))
+        for count, has_real in ((2, (True, False)), (2, (False, False)), (0, ()), (1, (True,)), (2, (True, True)))
     ]
-    together = packing.pack_sequence_batch(simulations)
-    assert together == [packing.pack_sequence_batch([simulation])[0] for simulation in simulations]
+    table = packing.SequenceTable(
+        counts=[count for s in simulations for count in s.counts],
+        keys=[key for s in simulations for key in s.keys],
+        kinds=[kind for s in simulations for kind in s.kinds],
+        lengths=np.concatenate([s.lengths for s in simulations]),
+        simulated=np.concatenate([s.simulated for s in simulations]),
+        has_real=np.concatenate([s.has_real for s in simulations]),
+        real=np.concatenate([s.real for s in simulations]),
+        scores=np.concatenate([s.scores for s in simulations]),
+    )
+    together = packing.pack_sequence_table(table)
+    assert together == [packing.pack_sequence_table(simulation)[0] for simulation in simulations]
     assert [[s.real is not None for s in packing.unpack_sequences(data)] for data in together] == [
         [True, False],
         [False, False],
+        [],
+        [True],
         [True, True],
     ]

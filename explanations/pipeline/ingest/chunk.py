@@ -175,6 +175,9 @@ def _top_and_random(table: SequenceTable, real: Doubles) -> list[tuple[float | N
     simulation = np.repeat(np.arange(len(table.counts)), table.counts)  # [excerpt]
     group = 2 * simulation + (np.array(table.kinds, dtype=np.int64) != _TOP)  # [excerpt]
     found = correlation_by_group(
-        real, np.asarray(table.simulated, dtype=np.float64), np.repeat(group, table.lengths), groups=2 * len(table.counts)
+        real,
+        np.asarray(table.simulated, dtype=np.float64),
+        np.repeat(group, table.lengths),
+        groups=2 * len(table.counts),
     )
     return list(zip(found[::2], found[1::2], strict=True))

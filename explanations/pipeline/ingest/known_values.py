@@ -77,14 +77,16 @@ class KnownRecords:
 def _taken(values: Doubles, starts: Lengths, lengths: Lengths) -> Doubles:
     """Return the parts of these starts and lengths, concatenated."""
     ends = np.cumsum(lengths)
-    return values[np.arange(lengths.sum()) + np.repeat(starts - (ends - lengths), lengths)]
+    taken: Doubles = values[np.arange(lengths.sum()) + np.repeat(starts - (ends - lengths), lengths)]
+    return taken
 
 
 def _each(is_true: npt.NDArray[np.bool_], lengths: Lengths) -> npt.NDArray[np.bool_]:
     """Return whether something is true of all tokens of each excerpt [excerpt]."""
     false = np.concatenate([[0], np.cumsum(~is_true)])  # [token + 1], before each
     ends = np.cumsum(lengths)
-    return false[ends] == false[ends - lengths]
+    is_true_of_all: npt.NDArray[np.bool_] = false[ends] == false[ends - lengths]
+    return is_true_of_all
 
 
 def _equal_once_kept(

@@ -92,7 +92,9 @@ def open_ingesters(source: Source, kinds: Sequence[DataKind], processes: int = 1
         pool.shutdown(cancel_futures=True)
 
 
-def _ingest_ahead(pool: ProcessPoolExecutor, chunks: Iterable[Chunk], chunks_ahead: int) -> Iterator[list[PackedNeuron]]:
+def _ingest_ahead(
+    pool: ProcessPoolExecutor, chunks: Iterable[Chunk], chunks_ahead: int
+) -> Iterator[list[PackedNeuron]]:
     ahead: deque[Future[list[PackedNeuron]]] = deque()
     for chunk in chunks:
         ahead.append(pool.submit(_ingest_in_process, chunk))

@@ -127,7 +127,7 @@ def split(values: Doubles, lengths: Lengths) -> list[Doubles]:
 
 @dataclass(frozen=True, slots=True)
 class GroupedHalves:
-    """Halves of groups of excerpts, such as neurons, as `read_halves` reads them: a group's halves, then its exceptions."""
+    """Halves of groups of excerpts, such as neurons; `read_halves` reads a group's halves, then its exceptions."""
 
     exponents: Exponents
     """[excerpt] of all groups"""

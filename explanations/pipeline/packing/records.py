@@ -113,7 +113,9 @@ def pack_record_table(table: RecordTable) -> list[bytes]:
     headers = map(_header, table.counts, table.quantile_boundaries)
     return [
         b"".join((header, packed[start:end], halves, exact.tobytes()))
-        for header, (start, end), halves, exact in zip(headers, pairwise(ends), groups.halves, groups.exact, strict=True)
+        for header, (start, end), halves, exact in zip(
+            headers, pairwise(ends), groups.halves, groups.exact, strict=True
+        )
     ]
 
 
