@@ -219,11 +219,11 @@ def test_the_queue_takes_a_bounded_number_of_queries(
 ) -> None:
     make_one_of_each(world)
     # session, account, two of permissions, two of counts, flags, models for the filter's choice
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         reviewer.get(QUEUE, {"state": "all"})
     for explanation in Explanation.objects.current():
         file(explanation, world.explainer)
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         reviewer.get(QUEUE, {"state": "all"})
 
 
