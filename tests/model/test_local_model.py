@@ -97,8 +97,8 @@ def test_a_shared_prefix_changes_nothing(kept: int, model: Any, tokenizer: Any) 
         check(ours.prompt_log_probabilities(prompt, top=5, places=places), prompt, model, tokenizer, places)
 
 
-def test_the_few_shot_prefix_is_computed_once(model: Any, tokenizer: Any) -> None:
-    ours = local(model, tokenizer)
+def watch_tokens(ours: LocalModel) -> list[int]:
+    """Return a list that takes the number of tokens of each pass from now on."""
     read: list[int] = []
     forward = ours.transformer.forward
 
@@ -107,6 +107,12 @@ def test_the_few_shot_prefix_is_computed_once(model: Any, tokenizer: Any) -> Non
         return forward(ids, *rest)
 
     ours.transformer.forward = counting  # type: ignore[method-assign]
+    return read
+
+
+def test_the_few_shot_prefix_is_computed_once(model: Any, tokenizer: Any) -> None:
+    ours = local(model, tokenizer)
+    read = watch_tokens(ours)
     for prompt, places in zip(PROMPTS, PLACES, strict=True):
         ours.prompt_log_probabilities(prompt, top=5, places=places)
     few_shot = ours.count_tokens(FEW_SHOT)
@@ -116,14 +122,7 @@ def test_the_few_shot_prefix_is_computed_once(model: Any, tokenizer: Any) -> Non
 
 def test_many_prompts_share_a_short_beginning_too(model: Any, tokenizer: Any) -> None:
     ours = local(model, tokenizer)
-    read: list[int] = []
-    forward = ours.transformer.forward
-
-    def counting(ids: Any, *rest: Any) -> Any:
-        read.append(ids.numel())
-        return forward(ids, *rest)
-
-    ours.transformer.forward = counting  # type: ignore[method-assign]
+    read = watch_tokens(ours)
     beginning = "the cat sat on the mat"
     prompts = [f"{beginning} {word}" for word in ("dog", "cat", "mat", "the", "10", "7", "café", "on")]
     assert ours.count_tokens(beginning) < SHORTEST_PREFIX
@@ -136,14 +135,7 @@ def test_many_prompts_share_a_short_beginning_too(model: Any, tokenizer: Any) ->
 @pytest.mark.parametrize("kept", [0, 2], ids=["forgetting", "remembering"])
 def test_what_follows_a_token_of_a_scored_prompt_takes_that_token_alone(kept: int, model: Any, tokenizer: Any) -> None:
     ours = local(model, tokenizer, kept_prefixes=kept)
-    read: list[int] = []
-    forward = ours.transformer.forward
-
-    def counting(ids: Any, *rest: Any) -> Any:
-        read.append(ids.numel())
-        return forward(ids, *rest)
-
-    ours.transformer.forward = counting  # type: ignore[method-assign]
+    read = watch_tokens(ours)
     long = [FEW_SHOT + f"dog{i}" + " the cat sat on the mat" * 20 for i in range(3)]
     ours.prompt_log_probabilities_batch(long, top=5, places=[(len(FEW_SHOT) + 1, len(p) - 1) for p in long])
     scored = sum(read)
