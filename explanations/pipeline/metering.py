@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from explanations.pipeline.language_models import (
@@ -110,10 +110,11 @@ class MeteredModel:
         n: int = 1,
         seed: int | None = None,
         stop: Sequence[str] = (),
+        until: Sequence[Callable[[str], bool]] = (),
     ) -> list[Completion | LanguageModelError]:
         with self.meter.call(self._most(prompts, n * max_tokens)) as took:
             answers = self._model.complete_batch(
-                prompts, max_tokens=max_tokens, temperature=temperature, n=n, seed=seed, stop=stop
+                prompts, max_tokens=max_tokens, temperature=temperature, n=n, seed=seed, stop=stop, until=until
             )
             took += [answer.usage for answer in answers if not isinstance(answer, LanguageModelError)]
         return answers

@@ -222,6 +222,19 @@ def test_a_stop_string_ends_the_answer(model: Any, tokenizer: Any) -> None:
     assert found.usage.tokens_out < whole.usage.tokens_out
 
 
+def test_an_answer_ends_where_enough_is_written_each_by_itself(model: Any, tokenizer: Any) -> None:
+    ours = local(model, tokenizer)
+    prompts = ["the cat", "the dog sat"]
+    whole = [answer.text for answer in ours.complete_batch(prompts, max_tokens=12, temperature=0)]
+    found = ours.complete_batch(
+        prompts, max_tokens=12, temperature=0, until=[lambda text: len(text) >= 5, lambda _: False]
+    )
+    assert [found[0].text, found[1].text] == [whole[0][: len(found[0].text)], whole[1]]
+    assert 5 <= len(found[0].text) < len(whole[0])
+    assert (found[0].is_cut_off, found[1].is_cut_off) == (False, True)
+    assert found[0].usage.tokens_out < found[1].usage.tokens_out
+
+
 def test_a_prompt_that_does_not_fit_is_told_in_words(model: Any, tokenizer: Any) -> None:
     ours = local(model, tokenizer)
     found = ours.complete_batch(["the cat", "the cat sat" * 4000], max_tokens=60)

@@ -111,6 +111,7 @@ class FakeModel:
         n: int = 1,
         seed: int | None = None,
         stop: Sequence[str] = (),
+        until: Sequence[Callable[[str], bool]] = (),
     ) -> list[Completion | LanguageModelError]:
         found: list[Completion | LanguageModelError] = []
         for prompt in prompts:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from explanations.pipeline.language_models import Completion, LanguageModelError, PromptToken, ScoredPrompt, Usage
-from explanations.pipeline.prompts import all_at_once_prompt, json_prompt
+from explanations.pipeline.prompts import all_at_once_prompt, json_answer, json_prompt
+from explanations.pipeline.prompts.simulating import written
 from explanations.pipeline.simulator import (
     BatchSimulate,
     EstimatingSimulator,
@@ -20,6 +21,7 @@ from explanations.pipeline.simulator import (
     WritingSimulator,
     language_model_simulators,
 )
+from explanations.pipeline.simulator.levels_in_json import has_mistake, read_levels
 from explanations.pipeline.simulator.log_probabilities import level_probabilities, share_of_ten, split_ten
 from tests.pipeline.fake_model import (
     FakeModel,
@@ -256,6 +258,35 @@ def test_what_is_not_the_activations_of_these_tokens_is_a_failure_with_its_reaso
 def test_no_answer_whatever_makes_zeros_or_a_crash(answer: str) -> None:
     with pytest.raises(SimulationError):
         WritingSimulator(FakeModel([answer])).fit([])("cats", ["A", " cat", "\n"])
+
+
+WORDS = ["A", " cat", "\n", '"', "\\", "[", "], [", "\ud800"]
+
+
+@given(
+    st.lists(st.sampled_from(WORDS), min_size=1),
+    st.sampled_from(["{}", "```json\n{}\n```", " {}", "<think>[[</think>{}"]),
+)
+def test_no_beginning_of_a_right_answer_is_a_mistake(tokens: list[str], form: str) -> None:
+    answer = form.format(json_answer(tokens, [len(token) for token in tokens]))
+    assert not any(has_mistake(answer[:end], tokens) for end in range(len(answer) + 1))
+    assert read_levels(Completion(answer, Usage()), tokens).tolist() == [len(token) for token in tokens]
+
+
+@given(st.data(), st.lists(st.sampled_from(WORDS), min_size=1))
+def test_what_has_a_mistake_cannot_be_read_however_it_ends(data: st.DataObject, tokens: list[str]) -> None:
+    pairs = [[token, 5] for token in written(tokens)]
+    wrong = data.draw(st.sampled_from([["dog", 5], ["A", 11], ["A", None]]))
+    place = data.draw(st.integers(0, len(tokens)))
+    answer = json.dumps({"activations": [*pairs[:place], wrong, *pairs[place + 1 :]]})
+    seen = [end for end in range(len(answer) + 1) if has_mistake(answer[:end], tokens)]
+    assert seen[0] == len(json.dumps({"activations": [*pairs[:place], wrong]})) - 2
+    with pytest.raises(SimulationError) as early:
+        read_levels(Completion(answer[: seen[0]], Usage()), tokens)
+    with pytest.raises(SimulationError) as late:
+        read_levels(Completion(answer, Usage()), tokens)
+    if place < len(tokens):
+        assert str(early.value) == str(late.value)
 
 
 def test_a_written_excerpt_that_fails_leaves_the_others() -> None:

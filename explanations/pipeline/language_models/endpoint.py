@@ -127,7 +127,12 @@ class EndpointModel:
         return Completion(first.text, usage, first.is_cut_off, tuple(others))
 
     def complete_batch(
-        self, prompts: Sequence[Prompt], *, max_tokens: int, **options: Any
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_tokens: int,
+        until: Sequence[Callable[[str], bool]] = (),  # noqa: ARG002 - answers come whole
+        **options: Any,
     ) -> list[Completion | LanguageModelError]:
         return self._all(partial(self.complete, max_tokens=max_tokens, **options), prompts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -90,13 +90,21 @@ class LocalModel:
         n: int = 1,
         seed: int | None = None,
         stop: Sequence[str] = (),
+        until: Sequence[Callable[[str], bool]] = (),
     ) -> list[Completion | LanguageModelError]:
         seed = secrets.randbits(48) if seed is None else seed
         rows = [attempt(lambda p=prompt: self._read(p, max_tokens)) for prompt in prompts]
         going = [(i, row, k) for i, row in enumerate(rows) if not isinstance(row, LanguageModelError) for k in range(n)]
         writing = [
-            Continuation(self.reader.strings, self._ends, max_tokens, stop, chooser(temperature, seed, k))
-            for _, _, k in going
+            Continuation(
+                self.reader.strings,
+                self._ends,
+                max_tokens,
+                stop,
+                chooser(temperature, seed, k),
+                until[i] if until else None,
+            )
+            for i, _, k in going
         ]
         with self._computing():
             for batch in self.transformer.batches([row for _, row, _ in going]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -182,8 +182,12 @@ class LanguageModel(Protocol):
         n: int = 1,
         seed: int | None = None,
         stop: Sequence[str] = (),
+        until: Sequence[Callable[[str], bool]] = (),
     ) -> list[Completion | LanguageModelError]:
         """Return the same as `complete` for many prompts at once; an error stands in the place of its prompt.
+
+        `until` tells of each prompt whether what was written so far is enough. A model that can look at its answer as
+        it writes stops there; another may write on.
 
         What the prompts share at their beginning, among each other or with earlier ones, is computed once where the
         model can.

@@ -46,13 +46,14 @@ class Continuation:
         max_tokens: int,
         stop: Sequence[str],
         choose: Callable[[Tensor], int],
+        until: Callable[[str], bool] | None = None,
     ) -> None:
         self.tokens = 0
         """tokens written, the one that ends the text included"""
         self.is_cut_off = False
         self._ids: list[int] = []
         self._strings, self._ends, self._max_tokens, self._stop = strings, ends, max_tokens, stop
-        self._choose = choose
+        self._choose, self._until = choose, until
 
     def add(self, logits: Tensor) -> int | None:
         """Write one more token and return it; None when nothing comes after it."""
@@ -62,6 +63,8 @@ class Continuation:
             return None
         self._ids.append(token)
         if self._stop and cut_at_stop(self._text(), self._stop) != self._text():
+            return None
+        if self._until and self._until(self._text()):
             return None
         self.is_cut_off = self.tokens == self._max_tokens
         return None if self.is_cut_off else token

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import msgspec
-import numpy as np
+from functools import partial
 
 from explanations.pipeline.language_models import Completion, LanguageModel, LanguageModelError, Usage
 from explanations.pipeline.prompts import (
@@ -16,10 +13,9 @@ from explanations.pipeline.prompts import (
     json_answer,
     json_prompt,
     price_in_words,
-    readable_token,
 )
-from explanations.pipeline.prompts.simulating import written
-from explanations.pipeline.records import LEVELS, NORMALISED_SCALE, ActivationRecord, Floats
+from explanations.pipeline.records import NORMALISED_SCALE, ActivationRecord
+from explanations.pipeline.simulator.levels_in_json import has_mistake, read_levels
 from explanations.pipeline.simulator.protocol import BatchSimulate, Outcome, Simulated, SimulationError, only_outcome
 
 WRITTEN = "written"
@@ -88,6 +84,7 @@ class WriteLevels:
             max_tokens=max((lengths[i] for i in fitting), default=1),
             temperature=0.0,
             stop=() if model.can_chat else ("\n",),
+            until=[partial(has_mistake, tokens=excerpts[i]) for i in fitting],
         )
         by_place = dict(zip(fitting, answers, strict=True))
         return [self._read(tokens, by_place.get(i)) for i, tokens in enumerate(excerpts)]
@@ -104,56 +101,3 @@ class WriteLevels:
             return Simulated(read_levels(answer, tokens), answer.usage)
         except SimulationError as error:
             return SimulationError(str(error), answer.usage)
-
-
-def read_levels(answer: Completion, tokens: Sequence[str]) -> Floats:
-    """Return the level of each token in a model's answer [pos].
-
-    SimulationError where the answer is not JSON, cut off, too short or long, for other tokens, or out of range.
-    """
-    pairs = _pairs_in(answer)
-    asked = written(tokens)
-    if len(pairs) != len(asked):
-        raise SimulationError(f"the answer has activations for {len(pairs)} tokens, not {len(asked)}")
-    return np.array([_level(place, pair, asked[place]) for place, pair in enumerate(pairs)], dtype=np.float64)
-
-
-def _pairs_in(answer: Completion) -> list[object]:
-    try:
-        value = msgspec.json.decode(_without_fence(answer.text))
-    except (ValueError, RecursionError):
-        if answer.is_cut_off:
-            raise SimulationError("the answer was cut off: it is longer than it may be") from None
-        raise SimulationError(f"the answer is not JSON: {_beginning(answer.text)}") from None
-    pairs = value.get("activations") if isinstance(value, dict) else value
-    if not isinstance(pairs, list):
-        raise SimulationError("the answer has no list of activations")
-    return pairs
-
-
-def _level(place: int, pair: object, token: str) -> float:
-    where = f"at token {place + 1} (“{readable_token(token)}”)"
-    if isinstance(pair, dict):
-        pair = [pair.get("token"), pair.get("activation")]
-    if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
-        raise SimulationError(f"{where} the answer has no pair of token and activation")
-    # Some models drop the space in front of a word; the place and the word still tell that it is this token.
-    if pair[0] != token and pair[0].strip() != token.strip():
-        raise SimulationError(f"{where} the answer has “{readable_token(pair[0])[:40]}” instead")
-    level = pair[1]
-    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 <= level <= LEVELS:
-        raise SimulationError(f"{where} the answer has {json.dumps(level)[:40]}, not a number from 0 to {LEVELS}")
-    return float(level)
-
-
-def _without_fence(text: str) -> str:
-    """Return the text without the lines ``` that many models put around JSON, and without their thoughts."""
-    text = text.rpartition("</think>")[2].strip()
-    if text.startswith("```") and text.endswith("```"):
-        return text.partition("\n")[2].removesuffix("```")
-    return text
-
-
-def _beginning(text: str) -> str:
-    shown = readable_token(text.strip())
-    return f"“{shown[:80]}…”" if len(shown) > 80 else f"“{shown}”"
