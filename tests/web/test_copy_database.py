@@ -244,6 +244,12 @@ def test_a_source_that_somebody_writes_to_is_refused(source: Path, monkeypatch: 
     assert_empty()
 
 
+def test_a_source_that_was_analysed_is_copied(source: Path) -> None:
+    change(source, "ANALYZE")
+    assert fetch(source, "SELECT count(*) FROM sqlite_stat1") != [(0,)]
+    assert "the same in both databases" in copy(source)
+
+
 def test_stopping_keeps_nothing(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_args: Any) -> None:
         raise KeyboardInterrupt

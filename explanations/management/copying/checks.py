@@ -11,10 +11,10 @@ from explanations.management.copying.tables import Table, count_rows, list_table
 
 MADE_BY_MIGRATE = frozenset({"auth_group", "auth_group_permissions", "auth_permission", "django_content_type"})
 """Tables that `migrate` fills; their rows are replaced by the source's."""
-KEPT_BY_DATABASES = ("django_migrations", "explanations_stems", "explanations_words", "explanations_version")
+KEPT_BY_DATABASES = ("django_migrations", "explanations_stems", "explanations_words", "explanations_version", "sqlite_")
 """Not copied: the state of migrations, compared instead; SQLite's full-text tables (and those whose names begin so),
 since PostgreSQL computes its own from the explanations; SQLite's version of the data, for which PostgreSQL has its own
-too."""
+too; what SQLite keeps for itself, such as the statistics of an `ANALYZE`."""
 
 
 def check_source(source: BaseDatabaseWrapper) -> None:
