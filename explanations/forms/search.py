@@ -66,7 +66,7 @@ class SearchForm(forms.Form):
     )
 
     def __init__(self, data: Any, models: Sequence[SubjectModel]) -> None:
-        super().__init__(data)
+        super().__init__(data, label_suffix="")
         self.models = {model.slug: model for model in models}
         names = [("", "all models"), *((model.slug, model.name) for model in models)]
         self.fields["model"].choices = names  # type: ignore[attr-defined]
