@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from django.core.management.base import CommandError, OutputWrapper
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
 from explanations.importing.importer import Importer
 from explanations.importing.rows import Counts
@@ -39,6 +39,16 @@ class Outcome:
             self.gaps.update(neuron.gaps)
             self.problem_count += len(neuron.problems)
             self.problems += neuron.problems[: NAMED_PROBLEMS - len(self.problems)]
+
+
+def close_database() -> None:
+    """Close the connection and its pool, whose threads forbid a fork. The next query opens them again."""
+    if connection.in_atomic_block:
+        return
+    connection.close()
+    close_pool = getattr(connection, "close_pool", None)  # PostgreSQL's alone has one
+    if close_pool:
+        close_pool()
 
 
 def run_import(

@@ -8,12 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 
 from explanations.management.inventory.sizes import measure_database
 from explanations.models import RelatedSet
+from tests.benchmarks.memory import MemoryWatch
 from tests.benchmarks.protocol import Bench, Pair, Taken, figure, ratio
 
 NEURONS, QUICK_NEURONS = 2_000, 100
@@ -25,18 +25,29 @@ def dataset(bench: Bench) -> tuple[Path, int]:
     folder = bench.folder / f"sample-{count}"
     if not folder.exists():
         partial = bench.folder / f"sample-{count}.partial{os.getpid()}"
-        _run(["tests.benchmarks.public_sample", str(partial), str(count)])
+        command = [sys.executable, "-m", "tests.benchmarks.public_sample", str(partial), str(count)]
+        subprocess.run(
+            command, env={**os.environ, "DATABASE_URL": "sqlite://:memory:"}, cwd=settings.BASE_DIR, check=True
+        )
         partial.rename(folder)
     return folder, count
 
 
-def _run(arguments: list[str], database: str = "") -> dict[str, Any]:
-    """Run one of this package's programs, on a database if it needs one; return the JSON that it prints."""
+def _run(arguments: list[str], database: str = "") -> tuple[float, int]:
+    """Run one of this package's programs, on a database if it needs one.
+
+    Returns the seconds that it prints, and the bytes that it and its processes held at most.
+    """
     environment = {**os.environ, "DATABASE_URL": database or "sqlite://:memory:"}
     command = [sys.executable, "-m", *arguments]
-    done = subprocess.run(command, env=environment, cwd=settings.BASE_DIR, check=True, stdout=subprocess.PIPE)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    with subprocess.Popen(command, env=environment, cwd=settings.BASE_DIR, stdout=subprocess.PIPE) as program:
+        watch = MemoryWatch(program.pid)
+        watch.start()
+        said, _ = program.communicate()
+        memory = watch.finish()
+    if program.returncode:
+        raise subprocess.CalledProcessError(program.returncode, command)
+    return float(json.loads(said.splitlines()[-1])["seconds"]), memory
 
 
 _memory: list[float] = []
@@ -47,9 +58,9 @@ def import_once(bench: Bench) -> float:
     """Import the dataset into an empty database; return the seconds that `timed_import` measured."""
     folder, _ = dataset(bench)
     with bench.empty_database() as database:
-        found = _run(["tests.benchmarks.timed_import", str(folder)], database)
-    _memory.append(found["memory"] / 1e6)
-    return float(found["seconds"])
+        seconds, memory = _run(["tests.benchmarks.timed_import", str(folder)], database)
+    _memory.append(memory / 1e6)
+    return seconds
 
 
 @ratio(
@@ -62,12 +73,12 @@ def import_once(bench: Bench) -> float:
 def measure_import(bench: Bench) -> Iterator[Pair]:
     folder, _ = dataset(bench)
     yield Pair(
-        floor=lambda: Taken(_run(["tests.benchmarks.bare_decoding", str(folder)])["seconds"]),
+        floor=lambda: Taken(_run(["tests.benchmarks.bare_decoding", str(folder)])[0]),
         subject=lambda: Taken(import_once(bench)),
     )
 
 
-@figure("import: memory", what="private memory of all processes of that import, at most", unit="MB", at_most=1000)
+@figure("import: memory", what="memory of all processes of that import, at most", unit="MB", at_most=1000)
 def measure_memory(bench: Bench) -> float:
     if not _memory:
         import_once(bench)

@@ -17,7 +17,7 @@ from explanations.importing.stored import read_activation_sets
 from explanations.importing.subject import ImportRefusedError, prepare_model
 from explanations.importing.wanted import plan_fetch
 from explanations.management.downloads import downloads_folder
-from explanations.management.imports import BATCH, Outcome, run_import
+from explanations.management.imports import BATCH, Outcome, close_database, run_import
 from explanations.management.remote_import import RemoteBatches, find_address, find_dataset, find_shape, is_remote
 from explanations.management.selection import Selection, add_selection_arguments, parse_selection
 from explanations.models import SubjectModel
@@ -75,6 +75,7 @@ class Command(BaseCommand):
         model = self.prepare(options, set().union(*listed.values()), about)
         kinds = [kind for kind in selection.kinds if listed[kind]]
         self.say_absent(selection.kinds, kinds)
+        close_database()
         with open_ingesters(source, kinds, options["jobs"] or default_processes(len(neurons))) as ingest:
             batches = record_gaps(ingest(_chunks(model, neurons)), Gaps(model, ""), kinds)
             return run_import(self.stdout, Importer(model, about.origins), batches, len(neurons))
