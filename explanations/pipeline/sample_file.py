@@ -6,7 +6,7 @@ A neuron's activation records, and its simulations' values, may be left out; its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +96,11 @@ def _planes(planes: Planes | None) -> Item:
     return {name: None if planes is None else getattr(planes, name) for name, _ in _PLANES}
 
 
-def _join(item: Item) -> bytes | None:
+def _join(item: Item, join: Callable[[Planes], bytes]) -> bytes | None:
     """Return packed records or sequences; None where the file leaves them out."""
     if item["index"] is None:
         return None
-    return packing.join_planes(Planes(*(item[name] for name, _ in _PLANES)))
+    return join(Planes(*(item[name] for name, _ in _PLANES)))
 
 
 def _to_row(neuron: PackedNeuron) -> Item:
@@ -142,7 +142,9 @@ def _activations_from_item(item: Item | None) -> PackedActivations | None:
     if item is None:
         return None
     mean, variance, skewness, kurtosis = (item[name] for name in _MOMENTS)
-    return PackedActivations(_join(item), (mean, variance, skewness, kurtosis), item["max_activation"], item["peak"])
+    return PackedActivations(
+        _join(item, packing.join_records), (mean, variance, skewness, kurtosis), item["max_activation"], item["peak"]
+    )
 
 
 def _explanation_to_item(explanation: PackedExplanation | None) -> Item | None:
@@ -172,7 +174,7 @@ def _explanation_from_item(item: Item | None) -> PackedExplanation | None:
         return PackedExplanation(text, None)
     scores = Scores(*(given[name] for name in packing.SCORES))
     simulation = PackedSimulation(
-        _join(given) or _NO_SEQUENCES,
+        _join(given, packing.join_sequences) or _NO_SEQUENCES,
         given["excerpts"],
         given["scale"],
         scores,

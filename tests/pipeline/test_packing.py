@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from explanations.pipeline import packing
 from explanations.pipeline.packing import PackedRecord, PackedSequence, PackingError
+from explanations.pipeline.packing.sequences import short_form, whole_form
 from explanations.pipeline.records import (
     NeuronId,
     NeuronWeights,
@@ -119,6 +120,30 @@ def test_sequences_survive_with_and_without_real_values() -> None:
 
 
 @steady
+@given(st.lists(arrays(np.float64, st.integers(0, 9), elements=st.sampled_from([0.0, 0.0, -0.0, 3.5, 1e-9, -7.0]))))
+def test_simulated_zeros_take_a_bit_and_both_forms_are_read(excerpts: list[np.ndarray]) -> None:
+    sequences = [PackedSequence(i, 0, v, v[::-1] if i % 2 else None, Scores(0.5)) for i, v in enumerate(excerpts)]
+    packed = packing.pack_sequences(sequences)
+    whole = whole_form(packed)
+    assert whole[0] == 1  # what earlier versions wrote
+    assert len(packed) <= len(whole)
+    zeros = sum(int(np.count_nonzero((v == 0) & ~np.signbit(v))) for v in excerpts)
+    tokens = sum(map(len, excerpts))
+    if -(-tokens // 8) < 2 * zeros:
+        assert len(packed) == len(whole) - 2 * zeros + -(-tokens // 8)
+    assert short_form(whole) == short_form(packed) == packed
+    read = [packing.unpack_sequences(data) for data in (packed, whole)]
+    for a, b in zip(*read, strict=True):
+        assert (a.key, a.scores) == (b.key, b.scores)
+        assert a.simulated.tobytes() == b.simulated.tobytes()
+        assert (a.real is None) == (b.real is None)
+        assert a.real is None or b.real is None or a.real.tobytes() == b.real.tobytes()
+    for given_values, kept in zip(excerpts, read[0], strict=True):
+        assert np.array_equal(np.signbit(given_values), np.signbit(kept.simulated))
+        assert kept.simulated == pytest.approx(given_values, rel=2.0**-11)
+
+
+@steady
 @given(st.lists(st.none() | any_text, max_size=10))
 def test_hostile_tokens_survive(tokens: list[str | None]) -> None:
     assert packing.unpack_tokens(packing.pack_tokens(tokens)) == tuple(tokens)
@@ -166,11 +191,11 @@ def test_merging_related_parts_replaces_only_what_is_new() -> None:
 @given(st.lists(arrays(np.float64, st.integers(0, 9), elements=finite), max_size=4))
 def test_packed_bytes_taken_apart_are_put_together_again(excerpts: list[np.ndarray]) -> None:
     records = packing.pack_records([PackedRecord(i, 0, values) for i, values in enumerate(excerpts)], (0.5,))
-    assert packing.join_planes(packing.split_records(records)) == records
+    assert packing.join_records(packing.split_records(records)) == records
     sequences = packing.pack_sequences(
         [PackedSequence(i, 0, v, v if i % 2 else None, Scores(None)) for i, v in enumerate(excerpts)]
     )
-    assert packing.join_planes(packing.split_sequences(sequences)) == sequences
+    assert packing.join_sequences(packing.split_sequences(sequences)) == sequences
 
 
 def test_a_peak_holds_the_tokens_around_the_maximum() -> None:

@@ -3,7 +3,7 @@
 from explanations.pipeline.packing.errors import PackingError
 from explanations.pipeline.packing.halves import Doubles, Lengths, round_trip
 from explanations.pipeline.packing.peak import pack_peak, unpack_peak
-from explanations.pipeline.packing.planes import Planes, join_planes, split_records, split_sequences
+from explanations.pipeline.packing.planes import Planes, join_records, join_sequences, split_records, split_sequences
 from explanations.pipeline.packing.records import (
     PackedRecord,
     RecordBatch,
@@ -36,7 +36,8 @@ __all__ = [
     "RecordTable",
     "SequenceTable",
     "excerpt_key",
-    "join_planes",
+    "join_records",
+    "join_sequences",
     "merge_related",
     "pack_peak",
     "pack_record_batch",

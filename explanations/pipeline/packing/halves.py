@@ -21,7 +21,7 @@ from explanations.pipeline.packing.errors import PackingError
 from explanations.pipeline.records import Floats
 
 VERSION = 1
-"""Of packed records and sequences."""
+"""Of packed records."""
 MAX_TOKENS = 65535
 """Tokens in one excerpt."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from explanations.pipeline.packing.records import record_index
-from explanations.pipeline.packing.sequences import sequence_index
+from explanations.pipeline.packing.sequences import sequence_index, short_form, whole_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ def split_records(data: bytes) -> Planes:
 
 def split_sequences(data: bytes) -> Planes:
     """Return what `pack_sequences` packed, taken apart."""
+    data = whole_form(data)
     index, lengths = sequence_index(data)
     return _split_planes(data, index, int(lengths.sum()))
 
@@ -37,8 +38,13 @@ def _split_planes(data: bytes, index: int, count: int) -> Planes:
     return Planes(data[:index], halves[:, 0].tobytes(), halves[:, 1].tobytes(), data[index + 2 * count :])
 
 
-def join_planes(planes: Planes) -> bytes:
-    """Return packed records or sequences as they were before they were taken apart."""
+def join_sequences(planes: Planes) -> bytes:
+    """Return packed sequences as they were before they were taken apart."""
+    return short_form(join_records(planes))
+
+
+def join_records(planes: Planes) -> bytes:
+    """Return packed records as they were before they were taken apart."""
     halves = np.empty((len(planes.low), 2), "u1")
     halves[:, 0] = np.frombuffer(planes.low, "u1")
     halves[:, 1] = np.frombuffer(planes.high, "u1")

@@ -1,4 +1,8 @@
-"""A simulation's excerpts as bytes."""
+"""A simulation's excerpts as bytes.
+
+Most simulated values are zero. Where it is shorter, a bit tells of each whether it is, and only the others' halves are
+kept: the short form. In the other form, the whole one, each has its half.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,6 @@ import numpy.typing as npt
 
 from explanations.pipeline.packing.errors import PackingError
 from explanations.pipeline.packing.halves import (
-    VERSION,
     Doubles,
     Exponents,
     Lengths,
@@ -54,6 +57,8 @@ _SEQUENCE = np.dtype(
     ]
 )
 _HEADER = struct.Struct("<B3xI")
+_WHOLE, _SHORT = 1, 2
+"""Versions, by the form."""
 SCORES = ("ev_correlation", "rsquared", "absolute_dev_explained")
 
 
@@ -80,7 +85,10 @@ class SequenceTable:
 
 
 def pack_sequences(sequences: Sequence[PackedSequence]) -> bytes:
-    """Return a simulation's excerpts as bytes: 38 bytes an excerpt and 2 a token (4 where it keeps real values)."""
+    """Return a simulation's excerpts as bytes: 38 bytes an excerpt and 2 a token (4 where it keeps real values).
+
+    A simulated value that is zero takes one bit, where that makes it shorter.
+    """
     scores = [[getattr(s.scores, name) for name in SCORES] for s in sequences]
     table = SequenceTable(
         counts=[len(sequences)],
@@ -102,19 +110,58 @@ def pack_sequence_table(table: SequenceTable) -> list[bytes]:
     ends = np.cumsum([0, *table.counts])  # [simulation + 1]
     real = encode_groups(table.real, table.lengths[table.has_real], np.diff(own[ends]).tolist())
     index = _index(table, simulated.exponents, real.exponents).tobytes()
+    forms = map(_shorter, simulated.halves)
     return [
         b"".join(
             (
-                _HEADER.pack(VERSION, last - first),
+                _HEADER.pack(version, last - first),
                 index[first * _SEQUENCE.itemsize : last * _SEQUENCE.itemsize],
-                simulated.halves[number],
+                halves,
                 real.halves[number],
                 simulated.exact[number].tobytes(),
                 moved(real.exact[number], len(simulated.halves[number]) // 2).tobytes(),
             )
         )
-        for number, (first, last) in enumerate(pairwise(ends.tolist()))
+        for number, ((version, halves), (first, last)) in enumerate(zip(forms, pairwise(ends.tolist()), strict=True))
     ]
+
+
+def _shorter(halves: bytes) -> tuple[int, bytes]:
+    """Return the shorter form of simulated values' halves, and its version."""
+    values = np.frombuffer(halves, "<u2")
+    is_kept = values != 0  # by its bits: a negative zero is kept
+    short = np.packbits(is_kept).tobytes() + values[is_kept].tobytes()
+    return (_SHORT, short) if len(short) < len(halves) else (_WHOLE, halves)
+
+
+def whole_form(data: bytes) -> bytes:
+    """Return the whole form of packed sequences of either."""
+    if not data or data[0] != _SHORT:
+        return data
+    start, lengths = _simulated(data)
+    count = int(lengths.sum())
+    bits = np.frombuffer(data, "u1", -(-count // 8), start)
+    is_kept = np.unpackbits(bits, count=count).view(bool)
+    halves = start + len(bits)
+    rest = halves + 2 * int(np.count_nonzero(is_kept))
+    values = np.zeros(count, "<u2")
+    values[is_kept] = np.frombuffer(data[halves:rest], "<u2")
+    return b"".join((bytes([_WHOLE]), data[1:start], values.tobytes(), data[rest:]))
+
+
+def short_form(data: bytes) -> bytes:
+    """Return packed sequences of either form in the one that `pack_sequences` gives them."""
+    data = whole_form(data)
+    start, lengths = _simulated(data)
+    end = start + 2 * int(lengths.sum())
+    version, halves = _shorter(data[start:end])
+    return b"".join((bytes([version]), data[1:start], halves, data[end:]))
+
+
+def _simulated(data: bytes) -> tuple[int, Lengths]:
+    """Return where the simulated values begin, and the excerpts' lengths."""
+    index = np.frombuffer(data, _SEQUENCE, int.from_bytes(data[4:8], "little"), 8)
+    return 8 + index.nbytes, index["length"].astype(np.int64)
 
 
 def _index(table: SequenceTable, exponents: Exponents, real_exponents: Exponents) -> npt.NDArray[np.void]:
@@ -134,8 +181,9 @@ def _index(table: SequenceTable, exponents: Exponents, real_exponents: Exponents
 def unpack_sequences(data: bytes | memoryview) -> list[PackedSequence]:
     """Return what `pack_sequences` packed."""
     data = bytes(data)
-    if len(data) < 8 or data[0] != VERSION:
+    if len(data) < 8 or data[0] not in (_WHOLE, _SHORT):
         raise PackingError("not a packed simulation of a version that this program reads")
+    data = whole_form(data)
     count = int.from_bytes(data[4:8], "little")
     index = np.frombuffer(data, _SEQUENCE, count, 8)
     has_real = index["has_real"].astype(bool)
@@ -157,7 +205,10 @@ def unpack_sequences(data: bytes | memoryview) -> list[PackedSequence]:
 
 
 def sequence_index(data: bytes) -> tuple[int, Lengths]:
-    """Return where the index of packed sequences ends, and the lengths of their halves, real ones last."""
+    """Return where the index of packed sequences in their whole form ends, and the lengths of their halves.
+
+    Real ones come last.
+    """
     index = np.frombuffer(data, _SEQUENCE, int.from_bytes(data[4:8], "little"), 8)
     lengths = index["length"].astype(np.int64)
     return 8 + index.nbytes, np.concatenate([lengths, lengths[index["has_real"].astype(bool)]])
