@@ -45,9 +45,17 @@ class Explanation(models.Model):
     dataset_position = models.PositiveSmallIntegerField(
         null=True, help_text="Its place in the imported file; empty for explanations made here."
     )
-    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="revisions")
+    # Imported explanations have neither: the indexes below are of the others alone.
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, db_index=False, on_delete=models.SET_NULL, related_name="revisions"
+    )
     author = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="explanations"
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        db_index=False,
+        on_delete=models.SET_NULL,
+        related_name="explanations",
     )
     job = models.OneToOneField("Job", null=True, blank=True, on_delete=models.SET_NULL, related_name="explanation")
     state = models.CharField(max_length=8, choices=State, default=State.CURRENT)
@@ -75,6 +83,8 @@ class Explanation(models.Model):
             models.Index(F("state"), F("score").desc(), F("id"), name="explanation_by_state"),
             models.Index(F("source"), F("state"), F("score").desc(), F("id"), name="explanation_by_source"),
             models.Index(F("model"), F("layer"), F("score").desc(), F("id"), name="explanation_by_layer"),
+            models.Index(fields=["parent"], condition=Q(parent__isnull=False), name="explanation_by_parent"),
+            models.Index(fields=["author"], condition=Q(author__isnull=False), name="explanation_by_author"),
         ]
 
     def __str__(self) -> str:

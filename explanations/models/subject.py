@@ -99,7 +99,8 @@ class Neuron(models.Model):
     `store.refresh_headlines` keeps it, and the counts.
     """
 
-    model = models.ForeignKey(SubjectModel, on_delete=models.CASCADE, related_name="neurons")
+    # The constraint's index begins with it.
+    model = models.ForeignKey(SubjectModel, on_delete=models.CASCADE, related_name="neurons", db_index=False)
     layer = models.PositiveSmallIntegerField()
     index = models.PositiveIntegerField()
     mean = models.FloatField(null=True)
@@ -145,7 +146,8 @@ class Neuron(models.Model):
 class Excerpt(models.Model):
     """A tokenised text, stored once a model."""
 
-    model = models.ForeignKey(SubjectModel, on_delete=models.CASCADE, related_name="excerpts")
+    # The constraint's index begins with it.
+    model = models.ForeignKey(SubjectModel, on_delete=models.CASCADE, related_name="excerpts", db_index=False)
     key = models.BigIntegerField(help_text="pipeline.packing.excerpt_key of its tokens.")
     tokens = models.BinaryField(help_text="pipeline.packing.pack_tokens of its tokens.")
 

@@ -17,7 +17,7 @@ from django.db import connection
 from django.test import Client
 
 from explanations import review
-from explanations.models import SubjectModel
+from explanations.models import Excerpt, Explanation, Neuron, SubjectModel
 from tests.world import World
 
 BIG = "activationset|excerpt|explanation|flag|job|neuron|relatedset|reviewevent|simulation"  # explanations_...
@@ -150,6 +150,17 @@ def test_the_queue_and_the_jobs_are_read_along_an_index(client: Client, world: W
     _avoid()
     with planned() as lines:
         assert client.get(path).status_code == 200
+    assert reading_all(lines) == []
+
+
+def test_what_points_at_a_deleted_row_is_found_along_an_index(world: World) -> None:
+    _avoid()
+    with planned() as lines:
+        list(Explanation.objects.filter(parent__in=[world.explanation.pk]))
+        list(Explanation.objects.filter(author__in=[world.reader.pk]))
+        list(Neuron.objects.filter(model__in=[world.model.pk]))
+        list(Excerpt.objects.filter(model__in=[world.model.pk]))
+    assert len(lines) >= 4
     assert reading_all(lines) == []
 
 
