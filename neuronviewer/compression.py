@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import re
-import zlib
 
 import brotli
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
 from django.utils.cache import patch_vary_headers
+from isal import igzip_lib
 
 BROTLI_QUALITY = 3
-GZIP_LEVEL = 1
-"""A neuron's page of 91 KB: Brotli 0.5 ms to 18.5 KB, gzip 0.6 ms to 23.3 KB; Django's level 6 1.4 ms to 19.5 KB."""
+GZIP_LEVEL = 2
+"""Of ISA-L. A neuron's page of 93 KB: Brotli 0.43 ms to 18.5 KB, gzip 0.08 ms to 22.8 KB; zlib's quickest level 0.56 ms
+to 23.6 KB."""
 SMALLEST = 200
 """Bytes below which compressing gains nothing."""
 
 _BROTLI = re.compile(r"\bbr\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
-
-
-def _gzipped(content: bytes) -> bytes:
-    # With gzip's header, and with all the memory that zlib takes: 5 % quicker.
-    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS + 16, zlib.DEF_MEM_LEVEL + 1)
-    return compressor.compress(content) + compressor.flush()
 
 
 class CompressionMiddleware(GZipMiddleware):
@@ -45,7 +40,8 @@ class CompressionMiddleware(GZipMiddleware):
         if _BROTLI.search(accepted):
             encoding, compressed = "br", brotli.compress(content, quality=BROTLI_QUALITY)
         elif _GZIP.search(accepted):
-            encoding, compressed = "gzip", _gzipped(content)
+            compressed = igzip_lib.compress(content, GZIP_LEVEL, flag=igzip_lib.COMP_GZIP)
+            encoding = "gzip"
         else:
             return response
         if len(compressed) >= len(content):
