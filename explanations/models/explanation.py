@@ -32,7 +32,8 @@ class Explanation(models.Model):
         CURRENT = "current", "current"
         RETIRED = "retired", "retired"
 
-    neuron = models.ForeignKey(Neuron, on_delete=models.CASCADE, related_name="explanations")
+    # The index of `explanation_is_imported_once` begins with it.
+    neuron = models.ForeignKey(Neuron, on_delete=models.CASCADE, related_name="explanations", db_index=False)
     # The neuron's own key guards it, and is what a deleted model's explanations are found by.
     model = models.ForeignKey(
         SubjectModel, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False, editable=False
@@ -72,11 +73,8 @@ class Explanation(models.Model):
             models.CheckConstraint(condition=~Q(text=""), name="explanation_has_text"),
             models.CheckConstraint(condition=Q(source__in=Source.values), name="explanation_source_is_known"),
             models.CheckConstraint(condition=Q(state__in=["current", "retired"]), name="explanation_state_is_known"),
-            models.UniqueConstraint(
-                fields=["neuron", "dataset_position"],
-                condition=Q(dataset_position__isnull=False),
-                name="explanation_is_imported_once",
-            ),
+            # Explanations made here have no position, and NULL equals nothing.
+            models.UniqueConstraint(fields=["neuron", "dataset_position"], name="explanation_is_imported_once"),
         ]
         indexes: ClassVar = [
             models.Index(F("score").desc(), F("id"), name="explanation_by_score"),

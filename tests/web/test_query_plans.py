@@ -158,9 +158,10 @@ def test_what_points_at_a_deleted_row_is_found_along_an_index(world: World) -> N
     with planned() as lines:
         list(Explanation.objects.filter(parent__in=[world.explanation.pk]))
         list(Explanation.objects.filter(author__in=[world.reader.pk]))
+        list(Explanation.objects.filter(neuron__in=[world.neuron.pk]))
         list(Neuron.objects.filter(model__in=[world.model.pk]))
         list(Excerpt.objects.filter(model__in=[world.model.pk]))
-    assert len(lines) >= 4
+    assert len(lines) >= 5
     assert reading_all(lines) == []
 
 

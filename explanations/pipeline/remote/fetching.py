@@ -6,15 +6,17 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_when_event_set
 from tenacity.wait import wait_random_exponential
 
 from explanations.pipeline.remote.address import is_loopback
 from explanations.pipeline.remote.bandwidth import Bandwidth
 from explanations.pipeline.retry_after import retry_after
+
+if TYPE_CHECKING:
+    import httpx
 
 ATTEMPTS = 8
 CONNECTIONS = 16
@@ -84,6 +86,8 @@ class RemoteSource:
     """files that failed since the last that came"""
 
     def __post_init__(self) -> None:
+        import httpx  # only here: an import from a folder need not wait for it
+
         host = httpx.URL(self.base).host
         self._client = httpx.Client(
             # A proxy that the environment names is for the world, not for this machine.
@@ -128,6 +132,8 @@ class RemoteSource:
             raise SourceError(f"{self.base} {reason}; {self._failures} files in a row did not come") from None
 
     def _fetch_once(self, path: str) -> bytes | None:
+        import httpx
+
         self._sleep(self._not_before - time.monotonic())  # the server told some thread to wait
         try:
             with self._client.stream("GET", self.base + path) as response:
