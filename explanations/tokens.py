@@ -10,12 +10,12 @@ from __future__ import annotations
 import html
 import json
 import unicodedata
+from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import TypeVar
 
-import msgspec
 import numpy as np
 from django.utils.safestring import SafeString
 
@@ -29,9 +29,7 @@ _CARRIER = "◌"
 _BETWEEN = "\0"
 """Stands between tokens that are escaped together: hardly any holds it."""
 
-_POWERS = np.array([float(f"1e{power}") for power in range(309)])
-_encode = msgspec.json.Encoder().encode
-_Part = TypeVar("_Part")
+_Together = TypeVar("_Together", list[str], Floats)
 
 DIFFERS = 3
 """Levels between real and simulated from which a page makes the difference stand out."""
@@ -184,7 +182,7 @@ def _opened_parts(parts: Sequence[Floats], maximum: float) -> list[list[str]]:
     return _cut(_opened(np.concatenate(parts), maximum), parts) if parts else []
 
 
-def _cut(together: list[_Part], parts: Sequence[Floats]) -> list[list[_Part]]:
+def _cut(together: _Together, parts: Sequence[Floats]) -> list[_Together]:
     """Return what belongs to each of the parts that were concatenated."""
     ends = list(accumulate(map(len, parts), initial=0))
     return [together[start:end] for start, end in pairwise(ends)]
@@ -223,7 +221,9 @@ def weave(*columns: Sequence[str]) -> list[str]:
 
 
 def written_values(values: Floats) -> str:
-    """Return values with commas between: five digits each, which tell any two half-precision numbers apart."""
+    """Return values as an attribute holds them, in base64: as single-precision numbers where these are exactly the
+    values, as what was kept in half precision is, else as double-precision ones.
+    """
     return written_parts([values])[0]
 
 
@@ -231,17 +231,20 @@ def written_parts(parts: Sequence[Floats]) -> list[str]:
     """Return what `written_values` does for each part, all at once: a page writes two thousand numbers."""
     if not parts:
         return []
-    values = np.asarray(np.concatenate(parts), dtype=np.float64)
-    sizes = np.abs(values)
-    with np.errstate(divide="ignore"):
-        places = np.floor(np.log10(sizes))
-    # A whole number of the last place, divided by a power of ten: the nearest double, which msgspec writes shortest
-    # (below 1e-18, where such powers are no longer exact, sometimes with all its digits).
-    scales = _POWERS[np.clip(4 - places, 0, 308).astype(np.int64)]
-    rounded = (np.rint(values * scales) / scales + 0.0).tolist()
-    return [_encode(part).decode().replace(".0,", ",").replace(".0]", "]")[1:-1] for part in _cut(rounded, parts)]
+    values = np.concatenate(parts)
+    with np.errstate(over="ignore"):
+        singles = values.astype("<f4")
+    if np.array_equal(singles, values):
+        return list(map(_in_base64, _cut(singles, parts)))
+    if len(parts) == 1:
+        return [_in_base64(values.astype("<f8"))]
+    return list(map(written_values, parts))
+
+
+def _in_base64(numbers: Floats) -> str:
+    return b2a_base64(numbers.tobytes(), newline=False).decode()
 
 
 def written_value(value: float) -> str:
-    """Return one value as `written_values` does."""
+    """Return a value with five digits, which tell any two half-precision numbers apart."""
     return f"{value:.5g}"

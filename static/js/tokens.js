@@ -1,7 +1,8 @@
 /* Shows a token's exact value: for the pointer, for touch, and for the keyboard.
 
-   An excerpt (.excerpt) carries its values once, with commas between, in data-real and data-simulated; the n-th <b> of each
-   of its .tokens has the n-th value. Everything hangs on the document, so that what htmx swaps in works as well. */
+   An excerpt (.excerpt) carries its values once, in data-real and data-simulated: in base64, four bytes a value where
+   single precision holds them all, else eight. The n-th <b> of each of its .tokens has the n-th value. Everything hangs
+   on the document, so that what htmx swaps in works as well. */
 "use strict";
 (() => {
   const tip = document.createElement("div");
@@ -35,11 +36,21 @@
     return { excerpt: token.closest(".excerpt"), panel, index: Array.prototype.indexOf.call(tokensOf(panel), token) };
   }
 
+  // Returns one of an excerpt's values with five digits, which tell any two half-precision numbers apart; "" without any.
+  function written(base64, count, index) {
+    if (!base64) return "";
+    const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+    const view = new DataView(bytes.buffer);
+    const value = bytes.length < 8 * count ? view.getFloat32(4 * index, true) : view.getFloat64(8 * index, true);
+    return String(Number(value.toPrecision(5)));
+  }
+
   function lines(place) {
     const token = tokensOf(place.panel)[place.index];
-    const written = "e" in token.dataset ? token.dataset.e : token.textContent;
-    const value = (name) => (place.excerpt.dataset[name] || "").split(",")[place.index];
-    const rows = [["token", "\u201c" + written + "\u201d"]];
+    const text = "e" in token.dataset ? token.dataset.e : token.textContent;
+    const count = tokensOf(place.panel).length;
+    const value = (name) => written(place.excerpt.dataset[name], count, place.index);
+    const rows = [["token", "\u201c" + text + "\u201d"]];
     if (value("real")) rows.push(["real", minus(value("real"))]);
     if (value("simulated")) {
       const of = place.excerpt.dataset.of;

@@ -14,6 +14,7 @@ from explanations import store
 from explanations.models import ActivationSet, Excerpt
 from explanations.pipeline import packing
 from explanations.pipeline.records import Kind
+from tests.web.attributes import read_values
 from tests.world import World
 
 PAGE = "/tiny/layers/0/neurons/0/"
@@ -92,7 +93,7 @@ def test_each_excerpt_has_its_maximum_and_its_values(client: Client, world: Worl
     best = record.top[0].activations
     assert f"Top 1 maximum {best.max():.3g}" in words(text)
     values = re.findall(r'data-real="([^"]*)"', text)
-    assert [float(v) for v in values[0].split(",")] == pytest.approx(best, rel=2**-11)
+    assert read_values(values[0], len(best)).tolist() == best.tolist()
 
 
 def test_excerpts_are_shaded_by_the_neurons_maximum(client: Client, world: World) -> None:

@@ -26,6 +26,7 @@ from explanations.pipeline.records import (
     WeightTokens,
 )
 from explanations.review import file_flag
+from tests.web.attributes import read_values
 from tests.world import HOSTILE, World, add_explanation, make_simulation
 
 URL = "/tiny/layers/0/neurons/0/"
@@ -116,9 +117,9 @@ def test_values_stand_once_an_excerpt_and_are_what_was_kept(client: Client, worl
     values = re.findall(r'data-real="([^"]*)" data-simulated="([^"]*)"', part)
 
     assert len(values) == 10
-    real = np.array(values[0][0].split(","), dtype=float)
-    assert np.allclose(real, record.top[2].activations, rtol=2**-11, atol=0)
-    assert len(values[0][1].split(",")) == len(real)
+    kept = record.top[2].activations
+    assert np.array_equal(read_values(values[0][0], len(kept)), kept)
+    assert read_values(values[0][1], len(kept)).max() <= 10
 
 
 def test_a_simulation_on_its_own_scale_says_so_and_a_calibrated_one_is_shaded_like_the_real(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from explanations import tokens
 from explanations.pipeline.records import shade
 from explanations.templatetags.neurons import correlation, score_bar, signed, strip
 from explanations.tokens import visible_token
+from tests.web.attributes import read_values
 
 VARIABLES = (Path(__file__).parents[2] / "static" / "css" / "variables.css").read_text()
 
@@ -88,7 +90,8 @@ def test_many_texts_are_what_each_is_alone() -> None:
     assert tokens.shaded_pairs(texts, real, simulated, real_maximum=1.0, simulated_maximum=2.0) == [
         (tokens.shaded(t, r, 1.0), tokens.shaded(t, s, 2.0)) for t, r, s in zip(texts, real, simulated, strict=True)
     ]
-    assert tokens.written_parts(real) == ["1,-0.5", "", "0"] == [tokens.written_values(values) for values in real]
+    for values in (real, [*real, np.array([0.1])]):
+        assert tokens.written_parts(values) == [tokens.written_values(part) for part in values]
     assert tokens.shaded_texts([], [], 1.0) == tokens.written_parts([]) == []
 
 
@@ -97,17 +100,20 @@ def test_as_many_values_as_tokens_are_needed() -> None:
         tokens.shaded(["a", "b"], np.ones(1), 1.0)
 
 
+@pytest.mark.parametrize("value", [0.0, -2.5, 9.0, 0.1, 65504.0 * 2.0**120, -(2.0**-149), -7.6e-23, 1e-300, 1.7e308])
+def test_values_of_any_size_are_written_exactly(value: float) -> None:
+    assert read_values(tokens.written_values(np.array([value, 1.0])), 2).tolist() == [value, 1.0]
+
+
+def test_values_that_were_kept_in_half_precision_take_four_bytes() -> None:
+    assert b64decode(tokens.written_values(np.array([1.5, -0.25]))) == np.array([1.5, -0.25], "<f4").tobytes()
+
+
 @pytest.mark.parametrize(
-    ("value", "written"),
-    [(0.0, "0"), (-0.0, "0"), (9.0, "9"), (-2.5, "-2.5"), (1 / 3, "0.33333"), (-0.00012345678, "-0.00012346")],
+    ("value", "written"), [(0.0, "0"), (-2.5, "-2.5"), (1 / 3, "0.33333"), (-123456.0, "-1.2346e+05")]
 )
-def test_values_have_five_digits(value: float, written: str) -> None:
-    assert tokens.written_values(np.array([value, value])) == f"{written},{written}"
-
-
-@pytest.mark.parametrize("value", [123456.0, 65504.0 * 2.0**100, -(2.0**-40), -7.6e-23, 1e-300, 1.7e308])
-def test_values_of_any_size_are_written_near_enough(value: float) -> None:
-    assert float(tokens.written_values(np.array([value]))) == pytest.approx(value, rel=2**-11, abs=0)
+def test_tables_give_five_digits(value: float, written: str) -> None:
+    assert tokens.written_value(value) == written
 
 
 def test_shades_of_an_array_are_those_of_its_values() -> None:
@@ -156,11 +162,11 @@ def test_overlaid_tokens_are_marked_where_real_and_simulated_differ(
     assert markup == f"{expected}x</b>"
 
 
-def test_written_values_tell_any_two_half_precision_numbers_apart() -> None:
+def test_five_digits_tell_any_two_half_precision_numbers_apart() -> None:
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
     values = halves[np.isfinite(halves) & (np.abs(halves) >= np.finfo(np.float16).tiny)].astype(np.float64)
 
-    written = tokens.written_values(values).split(",")
+    written = [tokens.written_value(value) for value in values.tolist()]
 
     assert np.array_equal(np.array(written, dtype=np.float64).astype(np.float16), values.astype(np.float16))
 

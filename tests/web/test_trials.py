@@ -6,11 +6,13 @@ import re
 import shutil
 from typing import Any
 
+import numpy as np
 import pytest
 from django.test import Client
 
 from explanations.forms.trial import MOST_CHARACTERS
 from explanations.models import ActivationSet, Explanation, Neuron, SubjectModel, Trial
+from explanations.tokens import written_values
 from tests.pipeline.fake_subject import FakeSubject
 from tests.web.test_jobs import get, text_of
 from tests.web.trying_site import TEXT, ask, ask_model, run, subject, tried
@@ -22,6 +24,7 @@ HTMX = {"HX-Request": "true"}
 NEURON_URL = "/tiny/layers/0/neurons/0/"
 TRY_URL = NEURON_URL + "try/"
 FIRE_URL = "/tiny/fire/"
+REAL = written_values(np.array([0, 0, 0, 3, 0, 0, 0, 0]))
 
 
 @pytest.fixture
@@ -187,7 +190,7 @@ def test_real_stands_beside_simulated_with_each_simulator_named(signed_in: Clien
     assert "simulated by token lookup" in seen
     assert page.count('<div class="pair">') == 2
     assert page.count("<b class=p5> Tuesday</b>") == 2
-    assert page.count('data-real="0,0,0,3,0,0,0,0"') == 2
+    assert page.count(f'data-real="{REAL}"') == 2
     assert "hx-trigger" not in page
     assert "correlation" in seen
 
@@ -228,7 +231,7 @@ def test_a_failed_simulation_gives_its_reason_and_the_real_values_are_shown(sign
     Explanation.objects.filter(pk=world.explanation.pk).update(state="retired")
     page = get(signed_in, tried(world).get_absolute_url())
     assert "It could not be simulated: No excerpts of this neuron are stored" in page
-    assert page.count('data-real="0,0,0,3,0,0,0,0"') == 1
+    assert page.count(f'data-real="{REAL}"') == 1
 
 
 def test_a_neuron_without_explanation_shows_its_real_activations(signed_in: Client, world: World) -> None:
