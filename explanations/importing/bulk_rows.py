@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -30,35 +30,60 @@ def insert_rows(model: type[models.Model], fields: Sequence[str], rows: Sequence
                 for row in rows:
                     copy.write_row(row + rest)
         else:
-            _insert_several(cursor, target, [row + rest for row in rows])
+            _insert_several(cursor, f"INSERT INTO {target}", [row + rest for row in rows])
 
 
-def _insert_several(cursor: CursorWrapper, target: str, rows: Sequence[Row]) -> None:
+def _insert_several(cursor: CursorWrapper, insert: str, rows: Sequence[Row]) -> None:
     """Insert rows by statements of many: where there are triggers, SQLite copies each page that a statement changes."""
     size = max(1, (connection.features.max_query_params or 999) // len(rows[0]))
     place = f"({', '.join(['%s'] * len(rows[0]))})"
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         places = ", ".join([place] * len(part))
-        cursor.execute(f"INSERT INTO {target} VALUES {places}", list(chain.from_iterable(part)))  # noqa: S608
+        cursor.execute(f"{insert} VALUES {places}", list(chain.from_iterable(part)))
+
+
+def find_excerpts(model_id: int, keys: Iterable[int]) -> set[int]:
+    """Return those keys of a model's excerpts that are stored."""
+    with connection.cursor() as cursor:
+        # As one parameter: thousands would take longer than the query.
+        if connection.vendor == "postgresql":
+            sql = "SELECT key FROM explanations_excerpt WHERE model_id = %s AND key = ANY(%s)"
+            cursor.execute(sql, [model_id, list(keys)])
+        else:
+            sql = (
+                "SELECT key FROM explanations_excerpt WHERE model_id = %s AND key IN (SELECT value FROM json_each(%s))"
+            )
+            cursor.execute(sql, [model_id, json.dumps(list(keys))])
+        return {key for (key,) in cursor.fetchall()}
 
 
 def insert_excerpts(model_id: int, tokens: Mapping[int, bytes]) -> None:
     """Insert a model's excerpts, by key; those that are there already, or come from elsewhere meanwhile, are left."""
+    if not tokens:
+        return
     # By key: whoever inserts the same ones at the same time waits, and no deadlock comes.
     keys = sorted(tokens)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(
-                "INSERT INTO explanations_excerpt (model_id, key, tokens)"
-                " SELECT %s, * FROM unnest(%s::bigint[], %s::bytea[]) ON CONFLICT DO NOTHING",
-                [model_id, keys, [tokens[key] for key in keys]],
-            )
+            _insert_excerpts_as_they_are(cursor, model_id, keys, [tokens[key] for key in keys])
         else:
-            cursor.executemany(
-                "INSERT OR IGNORE INTO explanations_excerpt (model_id, key, tokens) VALUES (%s, %s, %s)",
-                [(model_id, key, tokens[key]) for key in keys],
-            )
+            insert = "INSERT OR IGNORE INTO explanations_excerpt (model_id, key, tokens)"
+            _insert_several(cursor, insert, [(model_id, key, tokens[key]) for key in keys])
+
+
+def _insert_excerpts_as_they_are(
+    cursor: CursorWrapper, model_id: int, keys: Sequence[int], tokens: Sequence[bytes]
+) -> None:
+    """Insert excerpts past Django's cursor, which would write their bytes as text, twice as long."""
+    from psycopg import Cursor
+
+    with Cursor(cursor.connection) as binary:
+        binary.execute(
+            "INSERT INTO explanations_excerpt (model_id, key, tokens)"
+            " SELECT %s, * FROM unnest(%b::bigint[], %b::bytea[]) ON CONFLICT DO NOTHING",
+            [model_id, keys, tokens],
+        )
 
 
 def _column(model: type[models.Model], name: str) -> str:

@@ -7,16 +7,15 @@ killed. Only imported rows are ever changed: explanations made on this site, fla
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from itertools import chain
 
 from django.db import transaction
 from django.db.models import Count
 
-from explanations.importing.bulk_rows import analyse_tables, insert_excerpts
+from explanations.importing.bulk_rows import analyse_tables, find_excerpts, insert_excerpts
 from explanations.importing.changes import Changes
 from explanations.importing.rows import Counts, NewExplanations, NewNeurons
 from explanations.importing.stored import StoredNeuron, read_stored
-from explanations.models import Excerpt, Neuron, SubjectModel
+from explanations.models import Neuron, SubjectModel
 from explanations.pipeline.card import Origin
 from explanations.pipeline.ingest import PackedNeuron
 from explanations.pipeline.records import NeuronId
@@ -60,18 +59,12 @@ class Importer:
         """Insert excerpts that are not there yet; return the keys of all that were looked at."""
         found = {key: tokens for neuron in neurons for key, tokens in neuron.excerpts.items()}
         fresh = found.keys() - self._known_excerpts
-        stored = self._stored_excerpts(sorted(fresh))
+        stored = find_excerpts(self.model.pk, fresh) if fresh else set()
         new = {key: found[key] for key in fresh - stored}
         insert_excerpts(self.model.pk, new)
         counts["excerpts", "new"] += len(new)
         counts["excerpts", "unchanged"] += len(stored)
         return fresh
-
-    def _stored_excerpts(self, keys: Sequence[int]) -> set[int]:
-        """Return those keys that the database holds. A query for 10,000 of them: SQLite limits a query's parameters."""
-        parts = (keys[start : start + 10_000] for start in range(0, len(keys), 10_000))
-        found = (Excerpt.objects.filter(model=self.model, key__in=part).values_list("key", flat=True) for part in parts)
-        return set(chain.from_iterable(found))
 
     def _store_neurons(
         self, neurons: Sequence[PackedNeuron], stored: dict[NeuronId, StoredNeuron], counts: Counts
