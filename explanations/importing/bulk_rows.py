@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -26,71 +25,75 @@ def insert_rows(model: type[models.Model], fields: Sequence[str], rows: Sequence
     rest = tuple(defaults.values())
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            with cursor.copy(f"COPY {target} FROM STDIN") as copy:
+            with connection.wrap_database_errors, cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types([_binary_type(model, name) for name in (*fields, *defaults)])
                 for row in rows:
                     copy.write_row(row + rest)
         else:
-            _insert_several(cursor, f"INSERT INTO {target}", [row + rest for row in rows])
+            _insert_several(cursor, target, [row + rest for row in rows])
 
 
-def _insert_several(cursor: CursorWrapper, insert: str, rows: Sequence[Row]) -> None:
-    """Insert rows by statements of many: where there are triggers, SQLite copies each page that a statement changes."""
-    size = max(1, (connection.features.max_query_params or 999) // len(rows[0]))
-    place = f"({', '.join(['%s'] * len(rows[0]))})"
+def _insert_several(cursor: CursorWrapper, target: str, rows: Sequence[Row], insert: str = "INSERT") -> int:
+    """Insert rows by statements of many, and return how many came in.
+
+    Where there are triggers, SQLite copies each page that a statement changes.
+    """
+    width, inserted = len(rows[0]) if rows else 1, 0
+    size = max(1, (connection.features.max_query_params or 999) // width)
+    place = f"({', '.join(['%s'] * width)})"
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         places = ", ".join([place] * len(part))
-        cursor.execute(f"{insert} VALUES {places}", list(chain.from_iterable(part)))
+        cursor.execute(f"{insert} INTO {target} VALUES {places}", list(chain.from_iterable(part)))
+        inserted += cursor.rowcount
+    return inserted
 
 
-def find_excerpts(model_id: int, keys: Iterable[int]) -> set[int]:
-    """Return those keys of a model's excerpts that are stored."""
-    with connection.cursor() as cursor:
-        # As one parameter: thousands would take longer than the query.
-        if connection.vendor == "postgresql":
-            sql = "SELECT key FROM explanations_excerpt WHERE model_id = %s AND key = ANY(%s)"
-            cursor.execute(sql, [model_id, list(keys)])
-        else:
-            sql = (
-                "SELECT key FROM explanations_excerpt WHERE model_id = %s AND key IN (SELECT value FROM json_each(%s))"
-            )
-            cursor.execute(sql, [model_id, json.dumps(list(keys))])
-        return {key for (key,) in cursor.fetchall()}
+def insert_excerpts(model_id: int, tokens: Mapping[int, bytes]) -> int:
+    """Insert a model's excerpts, by key, and return how many were new.
 
-
-def insert_excerpts(model_id: int, tokens: Mapping[int, bytes]) -> None:
-    """Insert a model's excerpts, by key; those that are there already, or come from elsewhere meanwhile, are left."""
-    if not tokens:
-        return
+    Those that are there already, or come from elsewhere meanwhile, are left.
+    """
     # By key: whoever inserts the same ones at the same time waits, and no deadlock comes.
     keys = sorted(tokens)
+    if connection.vendor == "postgresql":
+        return _insert_excerpts_as_arrays(model_id, keys, [tokens[key] for key in keys])
+    rows = [(model_id, key, tokens[key]) for key in keys]
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            _insert_excerpts_as_they_are(cursor, model_id, keys, [tokens[key] for key in keys])
-        else:
-            insert = "INSERT OR IGNORE INTO explanations_excerpt (model_id, key, tokens)"
-            _insert_several(cursor, insert, [(model_id, key, tokens[key]) for key in keys])
+        return _insert_several(cursor, "explanations_excerpt (model_id, key, tokens)", rows, "INSERT OR IGNORE")
 
 
-def _insert_excerpts_as_they_are(
-    cursor: CursorWrapper, model_id: int, keys: Sequence[int], tokens: Sequence[bytes]
-) -> None:
-    """Insert excerpts past Django's cursor, which would write their bytes as text, twice as long."""
-    from psycopg import Cursor
-
-    with Cursor(cursor.connection) as binary:
-        binary.execute(
+def _insert_excerpts_as_arrays(model_id: int, keys: Sequence[int], tokens: Sequence[bytes]) -> int:
+    connection.ensure_connection()
+    # Not Django's cursor: that one writes values as text into the statement.
+    driver = connection.Database  # type: ignore[attr-defined]  # each vendor has it
+    with connection.wrap_database_errors, driver.Cursor(connection.connection) as cursor:
+        cursor.execute(
             "INSERT INTO explanations_excerpt (model_id, key, tokens)"
             " SELECT %s, * FROM unnest(%b::bigint[], %b::bytea[]) ON CONFLICT DO NOTHING",
             [model_id, keys, tokens],
         )
+        inserted: int = cursor.rowcount
+        return inserted
+
+
+def _field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
+    field = model._meta.get_field(name)
+    assert isinstance(field, models.Field)
+    return field
 
 
 def _column(model: type[models.Model], name: str) -> str:
-    field = model._meta.get_field(name)
-    assert isinstance(field, models.Field)
-    assert field.column is not None
-    return field.column
+    column = _field(model, name).column
+    assert column is not None
+    return column
+
+
+def _binary_type(model: type[models.Model], name: str) -> str:
+    """Return the name of a field's type in PostgreSQL, without its length."""
+    declared = _field(model, name).db_type(connection)
+    assert declared is not None
+    return declared.partition("(")[0]
 
 
 def _defaults(model: type[models.Model], given: set[str]) -> dict[str, Any]:
@@ -100,15 +103,7 @@ def _defaults(model: type[models.Model], given: set[str]) -> dict[str, Any]:
         for field in model._meta.concrete_fields
         if field.name not in given and not (field.null or field.primary_key or field.has_db_default())
     ]
-    return {field.name: _prepared(field) for field in fields}
-
-
-def _prepared(field: models.Field[Any, Any]) -> Any:
-    default = field.get_default()
-    if isinstance(field, models.JSONField):
-        # As text: the driver's own wrapper of JSON is for statements, not for COPY.
-        return json.dumps(default)
-    return field.get_db_prep_save(default, connection)
+    return {field.name: field.get_db_prep_save(field.get_default(), connection) for field in fields}
 
 
 def reserve_ids(model: type[models.Model], count: int) -> Sequence[int]:

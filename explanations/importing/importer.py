@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from django.db import transaction
 from django.db.models import Count
 
-from explanations.importing.bulk_rows import analyse_tables, find_excerpts, insert_excerpts
+from explanations.importing.bulk_rows import analyse_tables, insert_excerpts
 from explanations.importing.changes import Changes
 from explanations.importing.rows import Counts, NewExplanations, NewNeurons
 from explanations.importing.stored import StoredNeuron, read_stored
@@ -59,11 +59,9 @@ class Importer:
         """Insert excerpts that are not there yet; return the keys of all that were looked at."""
         found = {key: tokens for neuron in neurons for key, tokens in neuron.excerpts.items()}
         fresh = found.keys() - self._known_excerpts
-        stored = find_excerpts(self.model.pk, fresh) if fresh else set()
-        new = {key: found[key] for key in fresh - stored}
-        insert_excerpts(self.model.pk, new)
-        counts["excerpts", "new"] += len(new)
-        counts["excerpts", "unchanged"] += len(stored)
+        new = insert_excerpts(self.model.pk, {key: found[key] for key in fresh})
+        counts["excerpts", "new"] += new
+        counts["excerpts", "unchanged"] += len(fresh) - new
         return fresh
 
     def _store_neurons(
