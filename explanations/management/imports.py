@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from django.core.management.base import CommandError, OutputWrapper
@@ -51,6 +53,17 @@ def close_database() -> None:
         close_pool()
 
 
+@contextmanager
+def rarely_collected() -> Iterator[None]:
+    """Let Python rarely look for objects that hold each other: a batch is many objects, and none of them does."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 def run_import(
     out: OutputWrapper,
     importer: Importer,
@@ -64,7 +77,7 @@ def run_import(
     """
     outcome = Outcome()
     try:
-        with show_progress(out, total, "neurons", note) as advance:
+        with rarely_collected(), show_progress(out, total, "neurons", note) as advance:
             for batch in batches:
                 importer.store(batch)
                 outcome.note(batch)
