@@ -84,6 +84,23 @@ def _rest_of_element(token: str) -> str:
     return f' data-e="{html.escape(escaped_token(token))}">{text}</b>'
 
 
+def rests(tokens: Sequence[str]) -> list[str]:
+    """Return each token's element from the end of its class on.
+
+    All are escaped at once, and those that may not show themselves are made anew: a page has a thousand tokens, and
+    even looking each up takes half a millisecond.
+    """
+    text = _BETWEEN.join(tokens)
+    rests = f">{html.escape(text)}</b>".replace(_BETWEEN, f"</b>{_BETWEEN}>").split(_BETWEEN)
+    if len(rests) != len(tokens):
+        return list(map(_rest_of_element, tokens))
+    if "" in tokens or not (text.isascii() and text.replace(_BETWEEN, "").isprintable()):
+        for place, token in enumerate(tokens):
+            if not (token.isascii() and token.isprintable() and token):
+                rests[place] = _rest_of_element(token)
+    return rests
+
+
 def scale_of(values: Iterable[Floats]) -> float:
     """Return what shades are relative to: the highest value; where none is positive, the largest magnitude."""
     filled = [v for v in values if len(v)]
@@ -93,11 +110,15 @@ def scale_of(values: Iterable[Floats]) -> float:
 
 def signed_shades(values: Floats, maximum: float) -> np.ndarray:
     """Return shades as integers [same shape]: 0 for zero, k + 1 for "p{k}", -(k + 1) for "n{k}" of `records.shade`."""
-    values = np.asarray(values, dtype=np.float64)
     if not maximum > 0:
         return np.zeros(values.shape, dtype=np.int64)
-    levels = np.minimum(np.floor(np.abs(values) / maximum * LEVELS), LEVELS).astype(np.int64) + 1
-    return levels * np.sign(values).astype(np.int64)
+    return _shades(values, maximum)
+
+
+def _shades(values: Floats, maxima: Floats | float) -> np.ndarray:
+    # What becomes whole loses its fraction towards zero: magnitudes are floored.
+    levels: np.ndarray = np.clip(values / maxima * LEVELS, -LEVELS, LEVELS).astype(np.int64)
+    return levels + np.sign(values).astype(np.int64)
 
 
 def _names(positive: str, negative: str) -> list[str]:
@@ -125,21 +146,16 @@ _OPEN_PAIR = {
 
 def shaded(tokens: Sequence[str], values: Floats, maximum: float) -> SafeString:
     """Return tokens as elements, each shaded by its value relative to `maximum`."""
-    return _woven(_opened(values, maximum), _rests(tokens))
-
-
-def halves_of_elements(tokens: Sequence[str], values: Floats, maximum: float) -> tuple[list[str], list[str]]:
-    """Return what `shaded` weaves: the beginning of each token's element, and the rest."""
-    return _opened(values, maximum), _rests(tokens)
+    return shaded_texts([tokens], [values], maximum)[0]
 
 
 def shaded_texts(texts: Iterable[Sequence[str]], values: Sequence[Floats], maximum: float) -> list[SafeString]:
     """Return what `shaded` does for each of these texts, all at once."""
-    return list(map(_woven, _opened_parts(values, maximum), map(_rests, texts)))
+    return list(map(_woven, opened_parts(values, [maximum] * len(values)), map(rests, texts)))
 
 
 def shaded_pairs(
-    texts: Iterable[Sequence[str]],
+    texts: Sequence[Sequence[str]],
     real: Sequence[Floats],
     simulated: Sequence[Floats],
     *,
@@ -147,9 +163,10 @@ def shaded_pairs(
     simulated_maximum: float,
 ) -> list[tuple[SafeString, SafeString]]:
     """Return what `shaded` does for each of these texts twice: by its real and by its simulated values."""
-    opened = zip(_opened_parts(real, real_maximum), _opened_parts(simulated, simulated_maximum), strict=True)
-    rests = map(_rests, texts)
-    return [(_woven(a, rest), _woven(b, rest)) for (a, b), rest in zip(opened, rests, strict=True)]
+    count = len(texts)
+    opened = opened_parts([*real, *simulated], [real_maximum] * count + [simulated_maximum] * count)
+    columns = zip(map(rests, texts), opened[:count], opened[count:], strict=True)
+    return [(_woven(opens, rest), _woven(others, rest)) for rest, opens, others in columns]
 
 
 def overlaid(
@@ -162,24 +179,27 @@ def overlaid(
     shades = signed_shades(real, real_maximum), signed_shades(simulated, simulated_maximum)
     apart = np.abs(np.maximum(shades[0] - 1, 0) - np.maximum(shades[1] - 1, 0)) >= DIFFERS
     keys = zip(shades[0].tolist(), shades[1].tolist(), apart.tolist(), strict=True)
-    return _woven(list(map(_OPEN_PAIR.__getitem__, keys)), _rests(tokens))
+    return _woven(list(map(_OPEN_PAIR.__getitem__, keys)), rests(tokens))
 
 
 def shaded_by_level(pairs: Iterable[tuple[str, int]]) -> SafeString:
     """Return (token, level 0 to 10) pairs as elements; level 0 has no shade."""
     pairs = list(pairs)
     opens = [_OPEN[level + 1] if level else _OPEN[0] for _, level in pairs]
-    return _woven(opens, _rests([token for token, _ in pairs]))
+    return _woven(opens, rests([token for token, _ in pairs]))
 
 
-def _opened(values: Floats, maximum: float) -> list[str]:
-    opened: list[str] = _OPENS[signed_shades(values, maximum)].tolist()
-    return opened
+def opened_parts(parts: Sequence[Floats], maxima: Sequence[float]) -> list[list[str]]:
+    """Return the beginnings of elements, by each part's values relative to its maximum.
 
-
-def _opened_parts(parts: Sequence[Floats], maximum: float) -> list[list[str]]:
-    """Return what `_opened` does for each part: numpy's cost a call is more than that of an excerpt's numbers."""
-    return _cut(_opened(np.concatenate(parts), maximum), parts) if parts else []
+    All at once: numpy's cost a call is more than that of an excerpt's numbers.
+    """
+    if not parts:
+        return []
+    values = np.concatenate([v if most > 0 else np.zeros(len(v)) for v, most in zip(parts, maxima, strict=True)])
+    scales = np.repeat([most if most > 0 else 1.0 for most in maxima], list(map(len, parts)))
+    opened: list[str] = _OPENS[_shades(values, scales)].tolist()
+    return _cut(opened, parts)
 
 
 def _cut(together: _Together, parts: Sequence[Floats]) -> list[_Together]:
@@ -188,32 +208,12 @@ def _cut(together: _Together, parts: Sequence[Floats]) -> list[_Together]:
     return [together[start:end] for start, end in pairwise(ends)]
 
 
-def _rests(tokens: Sequence[str]) -> list[str]:
-    """Return each token's element from the end of its class on.
-
-    All are escaped at once, and those that may not show themselves are made anew: a page has a thousand tokens, and
-    even looking each up takes half a millisecond.
-    """
-    text = _BETWEEN.join(tokens)
-    rests = f">{html.escape(text)}</b>".replace(_BETWEEN, f"</b>{_BETWEEN}>").split(_BETWEEN)
-    if len(rests) != len(tokens):
-        return list(map(_rest_of_element, tokens))
-    if "" in tokens or not (text.isascii() and text.replace(_BETWEEN, "").isprintable()):
-        for place, token in enumerate(tokens):
-            if not (token.isascii() and token.isprintable() and token):
-                rests[place] = _rest_of_element(token)
-    return rests
-
-
 def _woven(opens: Sequence[str], rests: Sequence[str]) -> SafeString:
-    return SafeString("".join(weave(opens, rests)))  # every token was escaped in _rest_of_element
+    return SafeString("".join(weave(opens, rests)))  # every token was escaped in `rests`
 
 
 def weave(*columns: Sequence[str]) -> list[str]:
-    """Return the columns' first entries, then their second ones, ... ValueError where they are not equally long.
-
-    Slices are filled without a loop here: a page weaves two thousand tokens.
-    """
+    """Return the columns' first entries, then their second ones, ... ValueError where they are not equally long."""
     parts = [""] * (len(columns) * len(columns[0]))
     for place, column in enumerate(columns):
         parts[place :: len(columns)] = column

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import cast
 
 import numpy as np
+from msgspec import structs
 
 from explanations import store
 from explanations.importing.bulk_rows import Row, insert_rows
@@ -189,7 +189,7 @@ def _with_own_values(data: bytes, old: dict[int, packing.Doubles], new: dict[int
             s
             if s.real is not None or (s.key in new and np.array_equal(old[s.key], new[s.key]))
             # The kept numbers, kept once more: nothing is lost.
-            else replace(s, real=old[s.key])
+            else structs.replace(s, real=old[s.key])
             for s in sequences
         ]
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import chain
-from typing import NamedTuple, TypeAlias, cast
+from itertools import chain, islice
+from typing import cast
 
 import numpy as np
 from django.db import connection
@@ -16,14 +16,13 @@ from explanations import tokens as markup
 from explanations.addresses import pattern
 from explanations.import_commands import import_command
 from explanations.models import Neuron, SubjectModel
+from explanations.neuron_page.elements import escape_all
 from explanations.pipeline import packing
 from explanations.pipeline.records import NeuronId, NeuronWeights, Related, TokenValues
 from explanations.templatetags.neurons import score_bar
 
 FIRST_TOKENS = 20
 """Tokens of a list that are seen before it is opened."""
-Place: TypeAlias = tuple[int, int]
-"""Layer and index: of a hundred, plain pairs are found in less time than `NeuronId`s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +33,6 @@ class TokenGroup:
     first: SafeString
     rest: SafeString
     rest_count: int
-
-
-class Headline(NamedTuple):
-    """What a related neuron is said to do."""
-
-    text: str
-    """empty where nothing is"""
-    score: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +74,11 @@ def build_related(neuron: Neuron) -> RelatedSection | None:
     if not hasattr(neuron, "related_set"):
         return None
     related = packing.unpack_related(neuron.related_set.data)
+    by_activation, by_weight = _token_groups(related)
     neurons = _neurons(neuron.model, related)
     return RelatedSection(
-        by_activation=_by_activation(related),
-        by_weight=_by_weight(related),
+        by_activation=by_activation,
+        by_weight=by_weight,
         neurons=neurons,
         missing=_find_missing(neuron.model, neurons or ()),
     )
@@ -99,36 +91,38 @@ def _find_missing(model: SubjectModel, groups: Iterable[NeuronGroup]) -> Missing
     return MissingNeurons(len(missing), import_command(model, (neuron_id.layer for neuron_id in missing)))
 
 
-def _by_activation(related: Related) -> TokenGroup | None:
-    tokens = related.tokens_by_activation
-    return None if tokens is None else _token_group("Highest mean activation", tokens)
+def _token_groups(related: Related) -> tuple[TokenGroup | None, Sequence[TokenGroup] | None]:
+    """Return the tokens by activation and by weight; all are drawn at once."""
+    by_activation, by_weight = related.tokens_by_activation, related.tokens_by_weight
+    titled = [] if by_activation is None else [("Highest mean activation", by_activation)]
+    if by_weight is not None:
+        titled += [
+            ("Input, positive", by_weight.input_positive),
+            ("Input, negative", by_weight.input_negative),
+            ("Output, positive", by_weight.output_positive),
+            ("Output, negative", by_weight.output_negative),
+        ]
+    groups = _draw_tokens(titled)
+    return None if by_activation is None else next(groups), None if by_weight is None else list(groups)
 
 
-def _by_weight(related: Related) -> list[TokenGroup] | None:
-    tokens = related.tokens_by_weight
-    if tokens is None:
-        return None
-    return [
-        _token_group("Input, positive", tokens.input_positive),
-        _token_group("Input, negative", tokens.input_negative),
-        _token_group("Output, positive", tokens.output_positive),
-        _token_group("Output, negative", tokens.output_negative),
-    ]
+def _draw_tokens(titled: Sequence[tuple[str, TokenValues]]) -> Iterator[TokenGroup]:
+    known = [_known(pairs) for _, pairs in titled]
+    strongest = [max(map(abs, values), default=0.0) for _, values in known]
+    opened = markup.opened_parts([np.array(values) for _, values in known], strongest)
+    strengths = iter(_strengths([value for _, values in known for value in values], " {}</span> "))
+    for (title, _), (tokens, _), opens in zip(titled, known, opened, strict=True):
+        written = list(islice(strengths, len(tokens)))
+        first, rest = (_draw(tokens[part], opens[part], written[part]) for part in (_FIRST, _REST))
+        yield TokenGroup(title, first, rest, max(0, len(tokens) - FIRST_TOKENS))
 
 
-def _token_group(title: str, pairs: TokenValues) -> TokenGroup:
-    tokens, values = _known(pairs)
-    strongest = max(map(abs, values), default=0.0)
-    opens, rests = markup.halves_of_elements(tokens, np.array(values), strongest)
-    columns = (["<span>"] * len(values), opens, rests, _strengths(values, " {}</span> "))
-    parts, first = markup.weave(*columns), FIRST_TOKENS * len(columns)
-    # Safe: the markup of tokens is escaped, and the rest is numbers.
-    return TokenGroup(
-        title,
-        SafeString("".join(parts[:first])),
-        SafeString("".join(parts[first:])),
-        max(0, len(values) - FIRST_TOKENS),
-    )
+_FIRST, _REST = slice(FIRST_TOKENS), slice(FIRST_TOKENS, None)
+
+
+def _draw(tokens: Sequence[str], opens: Sequence[str], strengths: Sequence[str]) -> SafeString:
+    columns = markup.weave(["<span>"] * len(tokens), opens, markup.rests(tokens), strengths)
+    return SafeString("".join(columns))  # the markup of tokens is escaped, and the rest is numbers
 
 
 def _known(pairs: TokenValues) -> tuple[Sequence[str], Sequence[float]]:
@@ -163,55 +157,63 @@ _SIDES = (
 def _neurons(model: SubjectModel, related: Related) -> list[NeuronGroup] | None:
     if related.neurons is None:
         return None
-    sides = [(title, getattr(related.neurons, name)) for name, title in _SIDES]
-    places = {(n.layer, n.index) for _, side in sides if side is not None for n in side.neurons}
-    known = _find_headlines(model, places)
+    sides = [(title, side) for name, title in _SIDES if (side := getattr(related.neurons, name)) is not None]
+    known = _find_headline_cells(model, {neuron_id for _, side in sides for neuron_id in side.neurons})
+    rows = iter(_rows(model, [side for _, side in sides], known))
     return [
         NeuronGroup(
             title,
-            _rows(model, side, known),
-            frozenset(n for n in side.neurons if (n.layer, n.index) not in known),
+            SafeString(
+                "".join(islice(rows, len(side.neurons)))
+            ),  # addresses and texts are escaped, the rest is numbers
+            frozenset(neuron_id for neuron_id in side.neurons if neuron_id not in known),
         )
         for title, side in sides
-        if side is not None
     ]
 
 
-def _rows(model: SubjectModel, side: NeuronWeights, known: Mapping[Place, Headline]) -> SafeString:
-    """Return a table's rows, made here and not in a template's loop: a page has forty of them."""
+def _rows(model: SubjectModel, sides: Sequence[NeuronWeights], cells: Mapping[NeuronId, str]) -> list[str]:
+    """Return the tables' rows, made here and not in a template's loop: a page has forty of them."""
     address = escape(pattern("neuron", model.slug, numbers=2))
     row = f'<tr><td><a href="{address}">%d:%d</a></td><td class="number weight">%s</td>%s</tr>\n'
-    places = [(n.layer, n.index) for n in side.neurons]
-    rows = [
-        row % (*place, *place, strength, _headline_cells(known.get(place)))
-        for place, strength in zip(places, _strengths(side.weights), strict=True)
+    strengths = _strengths([weight for side in sides for weight in side.weights])
+    return [
+        row % (n.layer, n.index, n.layer, n.index, strength, cells.get(n, _NOT_IMPORTED))
+        for n, strength in zip(chain.from_iterable(side.neurons for side in sides), strengths, strict=True)
     ]
-    return SafeString("".join(rows))  # addresses and texts are escaped, the rest is numbers
 
 
-def _headline_cells(known: Headline | None) -> str:
-    if known is None:
-        return '<td class="muted" colspan="2">not imported</td>'
-    if not known.text:
-        return '<td class="muted" colspan="2">no explanation</td>'
-    return f'<td class="text">{escape(known.text)}</td><td class="number">{score_bar(known.score)}</td>'
+_NOT_IMPORTED = '<td class="muted" colspan="2">not imported</td>'
+_NO_EXPLANATION = '<td class="muted" colspan="2">no explanation</td>'
 
 
-def _find_headlines(model: SubjectModel, wanted: Iterable[Place]) -> dict[Place, Headline]:
-    """Return the headlines of those of these neurons that are imported. One query, of an index seek a neuron.
+def _find_headline_cells(model: SubjectModel, wanted: Collection[NeuronId]) -> dict[NeuronId, str]:
+    """Return the cells that tell what each of these neurons is said to do, without those that are not imported.
 
-    In SQL, since the ORM takes longer to build this condition of forty neurons than databases take to answer it. The
-    list comes first in a CROSS JOIN, since SQLite would else read the whole model and look each neuron up in the list.
+    One query, of an index seek a neuron. In SQL, since the ORM takes longer to build this condition of forty neurons
+    than databases take to answer it. They are one parameter, so that the SQL is the same for all pages and is not read
+    anew, in the order of the index, and come first in a CROSS JOIN, since SQLite would else read the whole model and
+    look each neuron up in the list.
     """
-    places = sorted(wanted)
-    if not places:
+    if not wanted:
         return {}
     table = connection.ops.quote_name(Neuron._meta.db_table)
+    numbers = ",".join(map(str, sorted(n.layer << 32 | n.index for n in wanted)))
+    if connection.vendor == "postgresql":
+        source, given = "unnest(%s::bigint[]) AS wanted(value)", f"{{{numbers}}}"
+    else:
+        source, given = "json_each(%s) AS wanted", f"[{numbers}]"
     sql = (
-        f"WITH wanted(layer, place) AS (VALUES {', '.join(['(%s, %s)'] * len(places))})"  # noqa: S608
-        f' SELECT n.layer, n."index", n.headline_text, n.headline_score FROM wanted CROSS JOIN {table} n'
-        ' WHERE n.model_id = %s AND n.layer = wanted.layer AND n."index" = wanted.place'
+        f'SELECT n.layer, n."index", n.headline_text, n.headline_score FROM {source} CROSS JOIN {table} n'  # noqa: S608
+        ' WHERE n.model_id = %s AND n.layer = wanted.value >> 32 AND n."index" = wanted.value & 4294967295'
     )
     with connection.cursor() as cursor:
-        cursor.execute(sql, [*chain.from_iterable(places), model.pk])
-        return {(layer, index): Headline(text, score) for layer, index, text, score in cursor.fetchall()}
+        cursor.execute(sql, [given, model.pk])
+        found = cursor.fetchall()
+    texts = escape_all([text for _, _, text, _ in found])
+    return {
+        NeuronId(layer, index): f'<td class="text">{text}</td><td class="number">{score_bar(score)}</td>'
+        if text
+        else _NO_EXPLANATION
+        for (layer, index, _, score), text in zip(found, texts, strict=True)
+    }

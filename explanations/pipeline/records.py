@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -43,8 +44,7 @@ class Split(enum.Enum):
     TEST = "test"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class NeuronId:
+class NeuronId(msgspec.Struct, frozen=True, order=True):
     """Where a neuron sits in its subject model, both counted from 0."""
 
     layer: int
@@ -101,8 +101,7 @@ class NeuronRecord:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(msgspec.Struct, frozen=True):
     """How well simulated activations match the real ones; None is undefined (one side constant), never zero."""
 
     ev_correlation: float | None

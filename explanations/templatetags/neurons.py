@@ -73,7 +73,7 @@ def score_bar(value: float | None, word: str = "") -> SafeString:
     """Return a score as a figure, a small bar from zero to one and the word for what it is."""
     if value is None:
         return _undefined_score(word)
-    return _score_bar(correlation(value), value < 0, round(min(1.0, abs(value)) * 100), word)
+    return _score_bar(f"{value:z.2f}", word)
 
 
 def _tail(word: str) -> SafeString | str:
@@ -86,16 +86,17 @@ def _undefined_score(word: str) -> SafeString:
 
 
 @lru_cache(maxsize=1024)
-def _score_bar(figure: str, is_negative: bool, width: int, word: str) -> SafeString:
+def _score_bar(figure: str, word: str) -> SafeString:
+    value = float(figure)
     # Kept: scores on pages are some two hundred different figures, and a page may show sixty of them.
     return format_html(
         '<span class="score"><span class="figure">{}</span> '
         '<svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         '<rect class="track" y="4" width="100" height="2"/><rect class="fill{}" width="{}" height="10"/></svg></span>'
         "{}",
-        figure,
-        " negative" if is_negative else "",
-        width,
+        correlation(value),
+        " negative" if value < 0 else "",
+        round(min(1.0, abs(value)) * 100),
         _tail(word),
     )
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from explanations.pipeline import packing
 from explanations.pipeline.card import Card, decode_card
@@ -101,7 +102,7 @@ class Maker:
 
     def _activate(self, given: PackedActivations, simulated: set[int], scale: float) -> PackedActivations:
         records, boundaries = packing.unpack_records(given.data)
-        chosen = [replace(r, activations=r.activations * scale) for r in self._choose(records, simulated)]
+        chosen = [structs.replace(r, activations=r.activations * scale) for r in self._choose(records, simulated)]
         mean, variance, skewness, kurtosis = given.moments
         return replace(
             given,
@@ -143,7 +144,7 @@ class Maker:
 
 
 def _pack_scaled(sequences: Sequence[PackedSequence], scale: float) -> bytes:
-    return packing.pack_sequences([s if s.real is None else replace(s, real=s.real * scale) for s in sequences])
+    return packing.pack_sequences([s if s.real is None else structs.replace(s, real=s.real * scale) for s in sequences])
 
 
 def _join(first: Sequence[str], second: Sequence[str], number: int, rng: random.Random) -> str:
@@ -160,4 +161,4 @@ def _move(simulation: PackedSimulation, rng: random.Random) -> PackedSimulation:
     if score is None:
         return simulation
     moved = max(-1.0, min(1.0, score + rng.uniform(-0.1, 0.1)))
-    return replace(simulation, scores=replace(simulation.scores, ev_correlation=moved))
+    return replace(simulation, scores=structs.replace(simulation.scores, ev_correlation=moved))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from html import unescape
 
 import pytest
 from django.test import Client
+from msgspec import structs
 from pytest_django import DjangoAssertNumQueries
 
 from explanations import store
@@ -126,7 +126,7 @@ def test_ranges_without_boundaries_are_numbered(client: Client, world: World) ->
 
 def test_the_lowest_excerpts_are_a_side_of_their_own(client: Client, world: World) -> None:
     records, boundaries = store.read_packed_records(world.neuron)
-    lowest = [replace(r, kind=int(Kind.BOTTOM), activations=-r.activations) for r in records[:6]]
+    lowest = [structs.replace(r, kind=int(Kind.BOTTOM), activations=-r.activations) for r in records[:6]]
     ActivationSet.objects.filter(pk=world.neuron.pk).update(data=packing.pack_records([*records, *lowest], boundaries))
 
     page = part(client, "?excerpts=bottom")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec import structs
 
 from explanations import store
 from explanations.models import ActivationSet, Excerpt, Explanation, Flag, Neuron, Simulation, Source
@@ -34,7 +33,7 @@ def test_a_record_reads_back(world: World) -> None:
 
 def test_the_lowest_excerpts_read_back(world: World) -> None:
     records, boundaries = store.read_packed_records(world.neuron)
-    lowest = [replace(records[5], kind=int(Kind.BOTTOM)), replace(records[2], kind=int(Kind.BOTTOM))]
+    lowest = [structs.replace(records[5], kind=int(Kind.BOTTOM)), structs.replace(records[2], kind=int(Kind.BOTTOM))]
     ActivationSet.objects.filter(pk=world.neuron.pk).update(data=packing.pack_records([*records, *lowest], boundaries))
     stored = store.read_neuron_record(world.neuron)
     assert stored is not None

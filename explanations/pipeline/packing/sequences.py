@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -30,8 +31,7 @@ from explanations.pipeline.packing.halves import (
 from explanations.pipeline.records import Floats, Scores
 
 
-@dataclass(frozen=True, slots=True)
-class PackedSequence:
+class PackedSequence(msgspec.Struct, frozen=True):
     """One simulated excerpt by its key."""
 
     key: int
