@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 from django.urls import get_script_prefix, reverse
 
@@ -12,9 +13,19 @@ _MARK = 10**15 + 1
 
 def address(name: str, *parts: str | int) -> str:
     """Return what `reverse(name, args=parts)` does, for texts and then numbers: 25 microseconds less."""
-    count = sum(isinstance(part, int) for part in parts)
-    texts, numbers = parts[: len(parts) - count], parts[len(parts) - count :]
-    return pattern(name, *texts, numbers=count) % numbers
+    return _address(get_script_prefix(), name, *parts)
+
+
+def addresser() -> Callable[..., str]:
+    """Return `address` for one page, which asks only once where the site is mounted."""
+    return partial(_address, get_script_prefix())
+
+
+def _address(prefix: str, name: str, *parts: str | int) -> str:
+    first = len(parts)
+    while first and isinstance(parts[first - 1], int):
+        first -= 1
+    return _pattern(name, parts[:first], len(parts) - first, prefix) % parts[first:]
 
 
 def pattern(name: str, *texts: str | int, numbers: int) -> str:
