@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from explanations.pipeline.collecting import kernels
 from explanations.pipeline.collecting.collector import Collector
 from explanations.pipeline.collecting.corpus import Corpus, build_corpus, choose_order, read_documents
 from explanations.pipeline.collecting.merging import Collection, MergeError, Part
@@ -93,6 +94,7 @@ class Collecting:
         """Return the collection that these shards are together. MergeError where they are not one."""
         abouts = [_read_about(folder) for folder in folders]
         for folder, about in zip(folders, abouts, strict=True):
+            _same_kernels(folder, about, abouts[0].get("kernels"))
             _compare(abouts[0], about, f"{folders[0]} and {folder} are shards of different collections")
         settings = Settings(**abouts[0]["settings"])
         rows = np.memmap(folders[0] / TOKENS, np.uint32, "r").reshape(-1, settings.excerpt_tokens)
@@ -120,10 +122,12 @@ def begin(subject: TransformerSubject, plan: Plan) -> Collecting:
         target=plan.folder / TOKENS,
     )
     collecting = Collecting(subject, corpus, plan.settings, plan.layers, plan.folder, plan.shard)
-    about = {**_about(collecting), "shard": list(plan.shard)}
+    about = {**_about(collecting), "shard": list(plan.shard), "kernels": kernels.VERSION}
     file = plan.folder / ABOUT
     if file.exists():
-        _compare(_read_about(plan.folder), about, f"{plan.folder} holds a collection begun otherwise", shard=True)
+        before = _read_about(plan.folder)
+        _same_kernels(plan.folder, before, kernels.VERSION)
+        _compare(before, about, f"{plan.folder} holds a collection begun otherwise", shard=True)
     file.write_text(json.dumps(about, indent=1))
     return collecting
 
@@ -152,9 +156,19 @@ def _read_about(folder: Path) -> dict[str, Any]:
     return about
 
 
+def _same_kernels(folder: Path, about: dict[str, Any], version: int | None) -> None:
+    """Raise MergeError where a folder's work was done by another version of `kernels`; None is that before all."""
+    if (found := about.get("kernels")) != version:
+        raise MergeError(
+            f"{folder} was collected by another version of this program, whose sums differ in the last bits (kernels:"
+            f" {found} and {version})"
+        )
+
+
 def _compare(one: dict[str, Any], other: dict[str, Any], what: str, *, shard: bool = False) -> None:
     def flat(about: dict[str, Any]) -> dict[str, Any]:
-        plain = {name: value for name, value in about.items() if name != "settings" and (shard or name != "shard")}
+        apart = {"settings", "kernels"} if shard else {"settings", "kernels", "shard"}
+        plain = {name: value for name, value in about.items() if name not in apart}
         return {**plain, **about["settings"]}
 
     a, b = flat(one), flat(other)

@@ -16,6 +16,9 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
+VERSION = 1
+"""counted up with every change of what is kept, be it the last bit of a sum or the order of a list: what was collected
+by different versions is neither gone on with nor merged"""
 BLOCK = 128
 """neurons that are looked at together: a chunk of 32 excerpts has them in 512 KB, which the second cache holds"""
 EMPTY = np.int32(2**31 - 1)
