@@ -15,6 +15,7 @@ import pytest
 if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers", "numba")):
     pytest.skip("torch, transformers or numba not installed: pip install -e '.[models]'", allow_module_level=True)
 
+from explanations.pipeline.collecting import kernels
 from explanations.pipeline.collecting import settings as settings_module
 from explanations.pipeline.collecting.collecting import Collecting, Plan, begin
 from explanations.pipeline.collecting.corpus import choose_order
@@ -274,6 +275,29 @@ def test_a_run_begun_with_other_settings_is_not_gone_on_with(
     collect(subject, plan_of(tmp_path, corpus), 3)
     with pytest.raises(MergeError, match="top: 6 and 5"):
         begin(subject, plan_of(tmp_path, corpus, settings=replace(SMALL, top=5)))
+
+
+def test_what_another_version_of_the_kernels_collected_is_not_gone_on_with(
+    subject: TransformerSubject, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect(subject, plan_of(tmp_path, corpus), 3)
+    monkeypatch.setattr(kernels, "VERSION", kernels.VERSION + 1)
+    with pytest.raises(MergeError, match="collected by another version of this program"):
+        begin(subject, plan_of(tmp_path, corpus))
+
+
+def test_shards_of_different_versions_of_the_kernels_are_refused(
+    subject: TransformerSubject, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect(subject, plan_of(tmp_path / "1", corpus, shard=(1, 2)))
+    monkeypatch.setattr(kernels, "VERSION", kernels.VERSION + 1)
+    collect(subject, plan_of(tmp_path / "2", corpus, shard=(2, 2)))
+    with pytest.raises(MergeError, match="2 was collected by another version of this program"):
+        Collecting.open(subject, [tmp_path / "1", tmp_path / "2"])
+    # Of one version, even if it is not today's.
+    collect(subject, plan_of(tmp_path / "3", corpus, shard=(1, 2)))
+    monkeypatch.setattr(kernels, "VERSION", kernels.VERSION + 1)
+    assert Collecting.open(subject, [tmp_path / "2", tmp_path / "3"]).is_complete
 
 
 def test_fewer_excerpts_and_layers_can_be_chosen(subject: TransformerSubject, corpus: Path, tmp_path: Path) -> None:
