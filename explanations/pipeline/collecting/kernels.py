@@ -5,7 +5,7 @@ arrays are slices that begin at 0, few different ones in a loop, and comparisons
 the first call and keeps the result. Threads divide neurons between them, `add_by_token` tokens; each sum is made by one
 thread in one order, so the result does not depend on their number.
 """
-# ruff: noqa: ANN001, ANN201
+# ruff: noqa: ANN001, ANN201, ANN202
 # Numba infers types; arrays come as what they are.
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
-from numba.extending import overload
+from numba.extending import intrinsic, overload
 
-VERSION = 1
+VERSION = 2
 """counted up with every change of what is kept, be it the last bit of a sum or the order of a list: what was collected
 by different versions is neither gone on with nor merged"""
 BLOCK = 128
 """neurons that are looked at together: a chunk of 32 excerpts has them in 512 KB, which the second cache holds"""
+CACHE_LINE = 64
 EMPTY = np.int32(2**31 - 1)
 """the excerpt's number in a place of a list that is not taken yet"""
 MOST = np.int32(2**31 - 1)
@@ -41,6 +43,30 @@ def compile_single(value):
     return lambda value: value
 
 
+@intrinsic
+def prefetch(_context, array, index):  # noqa: ARG001
+    """Ask for the memory at a place of an array [place], without waiting for it."""
+
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.PointerType(ir.IntType(8)))
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [address.type], kind)
+        to_be_read, in_all_caches, data_not_code = number(0), number(3), number(1)
+        builder.call(function, [address, to_be_read, in_all_caches, data_not_code])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
+@njit(inline="always")
+def ask_for(array):
+    """Ask for all of an array [place] that is needed soon: what is kept lies in memory where no cache foresees it."""
+    for i in range(0, len(array), CACHE_LINE // array.itemsize):
+        prefetch(array, i)
+
+
 @njit(inline="always")
 def higher(a, b):
     return a if b < a else b
@@ -59,25 +85,23 @@ def is_worse(value: float, number: int, than_value: float, than_number: int) -> 
 
 @njit(inline="always")
 def offer(values, numbers, slots, value, number):
-    """Take an excerpt into one neuron's list [place], a heap with the worst in front; return its slot, or -1.
+    """Take an excerpt into one neuron's list [place], sorted, the worst in front; return its slot, or -1.
 
     The slot says where the excerpt's activations are kept; the excerpt that had it is dropped.
     """
-    if not is_worse(values[0], numbers[0], value, number):
-        return -1
+    worse = np.int32(0)
+    for i in range(len(values)):
+        worse += np.int32((values[i] < value) | ((values[i] == value) & (numbers[i] > number)))
+    if not worse:
+        return np.int16(-1)
     slot = slots[0]
-    size = len(values)
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            break
-        if child + 1 < size and is_worse(values[child + 1], numbers[child + 1], values[child], numbers[child]):
-            child += 1
-        if not is_worse(values[child], numbers[child], value, number):
-            break
-        values[at], numbers[at], slots[at] = values[child], numbers[child], slots[child]
-        at = child
+    at = worse - 1
+    for i in range(at):
+        values[i] = values[i + 1]
+    for i in range(at):
+        numbers[i] = numbers[i + 1]
+    for i in range(at):
+        slots[i] = slots[i + 1]
     values[at], numbers[at], slots[at] = value, number, slot
     return slot
 
@@ -118,7 +142,11 @@ def add_four_rows(row_0, row_1, row_2, row_3, powers, ends):
 
 @njit(inline="always")
 def find_centre(rows, lowest, highest, powers):
-    """Write the mean of `rows` [pos, neuron] from the neuron `lowest` up to `highest` to `powers`; clear all else."""
+    """Write the mean of `rows` [pos, neuron] from the neuron `lowest` up to `highest` to `powers`; clear all else.
+
+    They are the first excerpt's. Their mean is off that of all by at most the square root of the excerpts' number in
+    standard deviations, so nothing is lost.
+    """
     powers[:] = 0.0
     for p in range(len(rows)):
         row = rows[p, lowest:highest]
@@ -129,32 +157,25 @@ def find_centre(rows, lowest, highest, powers):
 
 
 @njit(inline="always")
-def look(raw, first, lowest, highest, powers, high, low):
-    """Find the powers and extremes of the neurons from `lowest` up to `highest`, at most BLOCK.
+def look(rows, lowest, highest, powers, ends):
+    """Look at an excerpt's activations `rows` [pos, neuron] of the neurons from `lowest` up to `highest`.
 
-    `powers` [5 * BLOCK]: the first excerpt's mean, and the sums of the 1st to 4th powers of what differs from it. That
-    mean is off by at most the square root of the excerpts' number in standard deviations, so nothing is lost.
-    `high` and `low` [excerpt, BLOCK]: each excerpt's maximum and minimum.
+    `powers` [5 * BLOCK]: `find_centre`'s mean, and the sums of the 1st to 4th powers of what differs from it, added to.
+    `ends` [2 * BLOCK]: overwritten with the maxima, then the minima.
     """
-    positions = raw.shape[1] - first
-    ends = np.empty(2 * BLOCK, np.float32)
-    find_centre(raw[0, first:], lowest, highest, powers)
-    for e in range(len(raw)):
-        ends[:BLOCK], ends[BLOCK:] = -np.inf, np.inf
-        rows = raw[e, first:]
-        fours = positions - positions % 4
-        for p in range(0, fours, 4):
-            add_four_rows(
-                rows[p, lowest:highest],
-                rows[p + 1, lowest:highest],
-                rows[p + 2, lowest:highest],
-                rows[p + 3, lowest:highest],
-                powers,
-                ends,
-            )
-        for p in range(fours, positions):
-            add_row(rows[p, lowest:highest], powers, ends)
-        high[e], low[e] = ends[:BLOCK], ends[BLOCK:]
+    ends[:BLOCK], ends[BLOCK:] = -np.inf, np.inf
+    fours = len(rows) - len(rows) % 4
+    for p in range(0, fours, 4):
+        add_four_rows(
+            rows[p, lowest:highest],
+            rows[p + 1, lowest:highest],
+            rows[p + 2, lowest:highest],
+            rows[p + 3, lowest:highest],
+            powers,
+            ends,
+        )
+    for p in range(fours, len(rows)):
+        add_row(rows[p, lowest:highest], powers, ends)
 
 
 @njit(inline="always")
@@ -172,27 +193,41 @@ def write_moments(powers, count, lowest, highest, moments):
 
 
 @njit(inline="always")
-def offer_all(raw, first, lowest, highest, extreme, sign, numbers, kept):
-    """Offer each excerpt's `extreme` [excerpt, BLOCK], times `sign`, to the neurons' lists `kept`."""
-    values, held, slots, activations = kept
-    best = np.empty(BLOCK, np.float32)
-    best[:] = -np.inf
-    for e in range(len(numbers)):
-        row = extreme[e]
-        for c in range(BLOCK):
-            best[c] = higher(best[c], sign * row[c])
-    for c in range(highest - lowest):
+def read_worst(kept, lowest, highest, worst):
+    """Write to `worst` [BLOCK] what a neuron's extreme must reach to come into its list; infinite where none can."""
+    worst[:] = np.inf
+    if kept[0].shape[1]:
+        worst[: highest - lowest] = kept[0][lowest:highest, 0]
+
+
+@njit(inline="always")
+def offer_excerpt(rows, lowest, extreme, worst, hits, number, kept):
+    """Offer an excerpt's `extreme` [BLOCK] to the lists `kept` of the neurons from `lowest` on.
+
+    `rows` [pos, neuron]: its activations. `worst`: as `read_worst` has it, kept up. `hits` [BLOCK + 1]: room.
+    Lists are many megabytes: memory is asked for all that is needed before any of it is touched.
+    """
+    values, numbers, slots, activations = kept
+    count = 0
+    for c in range(BLOCK):
+        hits[count] = c
+        count += not extreme[c] < worst[c]
+    for h in range(count):
+        n = lowest + hits[h]
+        ask_for(values[n])
+        ask_for(numbers[n])
+        ask_for(slots[n])
+    for h in range(count):
+        n = lowest + hits[h]
+        ask_for(activations[n, slots[n, 0]])
+    for h in range(count):
+        c = hits[h]
         n = lowest + c
-        if best[c] < values[n, 0]:
-            continue
-        for e in range(len(numbers)):
-            value = sign * extreme[e, c]
-            if value < values[n, 0]:
-                continue
-            slot = offer(values[n], held[n], slots[n], value, numbers[e])
-            if slot >= 0:
-                for p in range(activations.shape[2]):
-                    activations[n, slot, p] = raw[e, first + p, n]
+        slot = offer(values[n], numbers[n], slots[n], extreme[c], number)
+        if slot >= 0:
+            worst[c] = values[n, 0]
+            for p in range(len(rows)):
+                activations[n, slot, p] = rows[p, n]
 
 
 @njit(inline="always")
@@ -218,19 +253,24 @@ def observe(raw, first, neurons, numbers, draws, moments, maxima, high, low, ran
     pos]) each; a list of no places is left alone.
     `draws` and `random`: as `copy_drawn` has them.
     """
-    excerpts = len(raw)
-    count = excerpts * (raw.shape[1] - first)
-    powers = np.empty(5 * BLOCK, np.float64)
-    tops, bottoms = np.empty((excerpts, BLOCK), np.float32), np.empty((excerpts, BLOCK), np.float32)
+    count = len(raw) * (raw.shape[1] - first)
+    powers, ends = np.empty(5 * BLOCK, np.float64), np.empty(2 * BLOCK, np.float32)
+    worst_high, worst_low = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+    hits = np.empty(BLOCK + 1, np.int64)
     for lowest in range(neurons[0], neurons[1], BLOCK):
         highest = min(lowest + BLOCK, neurons[1])
-        look(raw, first, lowest, highest, powers, tops, bottoms)
+        find_centre(raw[0, first:], lowest, highest, powers)
+        read_worst(high, lowest, highest, worst_high)
+        read_worst(low, lowest, highest, worst_low)
+        for e in range(len(raw)):
+            rows = raw[e, first:]
+            look(rows, lowest, highest, powers, ends)
+            maxima[e, lowest:highest] = ends[: highest - lowest]
+            offer_excerpt(rows, lowest, ends[:BLOCK], worst_high, hits, numbers[e], high)
+            for c in range(BLOCK):
+                ends[c] = -ends[BLOCK + c]
+            offer_excerpt(rows, lowest, ends[:BLOCK], worst_low, hits, numbers[e], low)
         write_moments(powers, count, lowest, highest, moments)
-        maxima[:, lowest:highest] = tops[:, : highest - lowest]
-        if high[0].shape[1]:
-            offer_all(raw, first, lowest, highest, tops, np.float32(1.0), numbers, high)
-        if low[0].shape[1]:
-            offer_all(raw, first, lowest, highest, bottoms, np.float32(-1.0), numbers, low)
         copy_drawn(raw, first, lowest, highest, draws, random)
 
 

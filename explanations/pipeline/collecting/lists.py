@@ -13,7 +13,7 @@ NO_EXCERPT = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """A heap for each neuron, the worst excerpt in front; `kernels.offer` keeps them."""
+    """A sorted list for each neuron, the worst excerpt in front; `kernels.offer` keeps them."""
 
     values: npt.NDArray[np.float32]
     """[neuron, place]: the maximum; of lists of the lowest, minus the minimum"""
@@ -52,7 +52,6 @@ def merge_lists(parts: list[Lists], places: int) -> Lists:
     numbers = np.concatenate([part.numbers for part in parts], axis=1)
     activations = [np.take_along_axis(p.activations, p.slots[:, :, None].astype(np.int64), axis=1) for p in parts]
     order = np.lexsort((numbers, -values), axis=1)[:, :places]
-    # Worst in front and sorted: a heap as well.
     order = order[:, ::-1]
     chosen = np.take_along_axis(np.concatenate(activations, axis=1), order[:, :, None], axis=1)
     slots = np.tile(np.arange(order.shape[1], dtype=np.int16), (len(order), 1))
