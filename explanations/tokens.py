@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import unicodedata
 from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
@@ -28,6 +29,8 @@ _BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 _CARRIER = "◌"
 _BETWEEN = "\0"
 """Stands between tokens that are escaped together: hardly any holds it."""
+_ODD = re.compile(rf"[^ -~{_BETWEEN}]+")
+"""What may not show itself."""
 
 _Together = TypeVar("_Together", list[str], Floats)
 
@@ -92,12 +95,11 @@ def rests(tokens: Sequence[str]) -> list[str]:
     """
     text = _BETWEEN.join(tokens)
     rests = f">{html.escape(text)}</b>".replace(_BETWEEN, f"</b>{_BETWEEN}>").split(_BETWEEN)
-    if len(rests) != len(tokens):
+    if len(rests) != len(tokens) or "" in tokens:
         return list(map(_rest_of_element, tokens))
-    if "" in tokens or not (text.isascii() and text.replace(_BETWEEN, "").isprintable()):
-        for place, token in enumerate(tokens):
-            if not (token.isascii() and token.isprintable() and token):
-                rests[place] = _rest_of_element(token)
+    for found in _ODD.finditer(text):
+        place = text.count(_BETWEEN, 0, found.start())
+        rests[place] = _rest_of_element(tokens[place])
     return rests
 
 
