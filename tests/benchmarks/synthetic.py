@@ -77,7 +77,7 @@ class Maker:
         other = self._words[rng.randrange(len(self._words))]
         first = len(given) * (neuron_id.layer * self._neurons + neuron_id.index)
         explanations = tuple(
-            replace(
+            structs.replace(
                 explanation,
                 text=_join(self._words[template][place], other[place], first + place, rng),
                 simulation=explanation.simulation and _move(explanation.simulation, rng),
@@ -95,7 +95,9 @@ class Maker:
         simulated = [packing.unpack_sequences(e.simulation.data) if e.simulation else [] for e in given]
         keys = {sequence.key for sequences in simulated for sequence in sequences}
         explanations = [
-            replace(e, simulation=e.simulation and replace(e.simulation, data=_pack_scaled(sequences, scale)))
+            structs.replace(
+                e, simulation=e.simulation and structs.replace(e.simulation, data=_pack_scaled(sequences, scale))
+            )
             for e, sequences in zip(given, simulated, strict=True)
         ]
         return self._activate(neuron.activations, keys, scale), explanations, self._relate(neuron.related)
@@ -104,7 +106,7 @@ class Maker:
         records, boundaries = packing.unpack_records(given.data)
         chosen = [structs.replace(r, activations=r.activations * scale) for r in self._choose(records, simulated)]
         mean, variance, skewness, kurtosis = given.moments
-        return replace(
+        return structs.replace(
             given,
             data=packing.pack_records(chosen, None if boundaries is None else [b * scale for b in boundaries]),
             moments=(mean and mean * scale, variance and variance * scale**2, skewness, kurtosis),
@@ -161,4 +163,4 @@ def _move(simulation: PackedSimulation, rng: random.Random) -> PackedSimulation:
     if score is None:
         return simulation
     moved = max(-1.0, min(1.0, score + rng.uniform(-0.1, 0.1)))
-    return replace(simulation, scores=structs.replace(simulation.scores, ev_correlation=moved))
+    return structs.replace(simulation, scores=structs.replace(simulation.scores, ev_correlation=moved))

@@ -46,6 +46,17 @@ def test_several_processes_give_what_one_gives(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_chunk_that_processes_share_comes_whole_and_in_order(tmp_path: Path) -> None:
+    source = FolderSource.open(write_dataset(tmp_path / "d"))
+    chunk = [(neuron_id, None) for neuron_id in NEURONS * 50]
+    with open_ingesters(source, ALL_KINDS, 2) as ingest:
+        (together,) = ingest([chunk])
+    with open_ingesters(source, ALL_KINDS) as ingest:
+        (alone,) = ingest([chunk])
+    assert [(n.neuron_id, n.related) for n in together] == [(n.neuron_id, n.related) for n in alone]
+
+
+@pytest.mark.slow
 def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "waiting.py"
     script.write_text(WAITING)

@@ -7,7 +7,6 @@ import math
 import tarfile
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from msgspec.structs import replace
 
 from explanations.management.commands.load_sample import read_ahead
 from explanations.models import Explanation, Neuron, Simulation, SubjectModel

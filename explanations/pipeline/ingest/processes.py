@@ -23,6 +23,8 @@ from explanations.pipeline.layout import DataKind, Source
 
 WORTH_PROCESSES = 2_000
 """Neurons: each process has to learn the excerpts for itself, and starting one may take a second."""
+_A_TASK = 50
+"""Neurons: the parts of a chunk that processes take, so that none is left alone with a whole chunk in the end."""
 _KEPT_FREE = 31 * 2**20
 """Bytes: glibc learns from blocks of up to 32 MB."""
 
@@ -95,10 +97,15 @@ def open_ingesters(source: Source, kinds: Sequence[DataKind], processes: int = 1
 def _ingest_ahead(
     pool: ProcessPoolExecutor, chunks: Iterable[Chunk], chunks_ahead: int
 ) -> Iterator[list[PackedNeuron]]:
-    ahead: deque[Future[list[PackedNeuron]]] = deque()
+    ahead: deque[list[Future[list[PackedNeuron]]]] = deque()
     for chunk in chunks:
-        ahead.append(pool.submit(_ingest_in_process, chunk))
+        parts = [chunk[start : start + _A_TASK] for start in range(0, len(chunk), _A_TASK)]
+        ahead.append([pool.submit(_ingest_in_process, part) for part in parts])
         if len(ahead) > chunks_ahead:
-            yield ahead.popleft().result()
+            yield _finish_chunk(ahead.popleft())
     while ahead:
-        yield ahead.popleft().result()
+        yield _finish_chunk(ahead.popleft())
+
+
+def _finish_chunk(parts: Iterable[Future[list[PackedNeuron]]]) -> list[PackedNeuron]:
+    return [neuron for part in parts for neuron in part.result()]
