@@ -306,6 +306,8 @@ def add_by_token(raw, first, tokens, by_token, grid, sums):
     totals = np.empty(raw.shape[2], np.float32)
     missed = 0
     for t in range(tokens[0], tokens[1]):
+        if t + 1 < tokens[1]:
+            ask_for(sums[slots[t + 1]])
         totals[:] = np.float32(0.0)
         for r in range(starts[t], starts[t + 1]):
             row = raw[order[r] // positions, first + order[r] % positions]
