@@ -118,18 +118,18 @@ def _fetch(ids: Sequence[int]) -> list[Explanation]:
 
 def _find_by_score(criteria: Criteria, scope: Scope, token: str, size: int) -> Results:
     """Return a page in order of scores: of a few matches sorted, of many met on the way along an index."""
-    found: Sequence[Found] = ()
+    found: Sequence[Found] | None = ()
     if not scope.is_empty:
         rows = Explanation.objects.narrowed(criteria)
-        found = search.engine(rows.db).find(rows, criteria.query, scope, COUNTED + 1)
+        found = search.engine(rows.db).find(rows, criteria.query, scope, COUNTED)
     order = ORDERS[criteria.sort]
-    if len(found) <= min(FEW, COUNTED):
+    if found is not None and len(found) <= FEW:
         part = paginate_found(found, order, token, size)
         page = Page(_fetch(part.ids), part.previous, part.next, part.problem)
     else:
         rows = Explanation.objects.narrowed(criteria, are_many=True)
         page = paginate(search.engine(rows.db).match(rows, criteria.query, scope).with_neurons(), order, token, size)
-    return _results(page, len(found))
+    return _results(page, COUNTED + 1 if found is None else len(found))
 
 
 def _find_without_words(criteria: Criteria, token: str, size: int) -> Results:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import connections
-from django.db.models import BooleanField
+from django.db.models import BooleanField, FloatField
 from django.db.models.expressions import RawSQL
 
 from explanations.search_query import Query, Term, stem
@@ -28,6 +28,18 @@ COMMON = 1 / 8
 """The share of explanations from which on a word is looked for row by row, not in the full-text index first."""
 SAMPLED = 2_000
 """Matches from whose density is told how common a query's are."""
+
+SAMPLE = 1 / 20
+"""The share of a table's pages in which PostgreSQL sees whether the matches of a phrase are too many to be counted."""
+SAMPLED_MATCHES = 1_000
+"""Matches in the sample at which reading ends."""
+SURE = 1.3
+"""How many times as many of the sampled pages as expected hold a match where there are surely as many matches in all.
+
+Were there 10,000 matches, each on a page of its own, the sample would hold 500 of these pages. It holds 650 of them
+once in forty billion samples (the tail of the binomial distribution), and of fewer more seldom."""
+EXPECTED = 1.5
+"""How many times as many matches the planner must expect for a sample to be worth its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +70,10 @@ class Engine(Protocol):
     def find_first(
         self, rows: ExplanationQuerySet, query: Query, scope: Scope, first: int, limit: int
     ) -> tuple[list[int], int]:
-        """Return the ids of the first matches that `find` would return, and how many it would. One query."""
+        """Return the ids of the matches that are found first, and how many there are, counted up to the limit."""
 
-    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[Found]:
-        """Return at most `limit` of the rows that match. One query.
+    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, most: int) -> list[Found] | None:
+        """Return the rows that match, or None where they are more than `most`.
 
         The rows have passed every filter, and the scope, on SQLite, is of the same filters.
         """
@@ -91,13 +103,13 @@ class SqliteEngine:
             # The others are counted one by one: a list of them would have the garbage collector look at all objects.
             return ids, len(ids) + sum(1 for _ in cursor)
 
-    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[Found]:
-        """Return at most `limit` explanations that match."""
-        sql, parameters = self._found(query, scope, limit, with_scores=True)
+    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, most: int) -> list[Found] | None:
+        """Return the explanations that match, or None where they are more than `most`."""
+        sql, parameters = self._found(query, scope, most + 1, with_scores=True)
         with connections[rows.db].cursor() as cursor:
             cursor.execute(sql, parameters)
             found: list[Found] = cursor.fetchall()
-        return found
+        return found if len(found) <= most else None
 
     def _found(self, query: Query, scope: Scope, limit: int, *, with_scores: bool) -> tuple[str, list[Any]]:
         """Return SQL and parameters of the ids, with scores if wanted, of at most `limit` matches, in order of the ids.
@@ -204,20 +216,52 @@ class PostgresEngine:
 
         Which of more are found is left to the database, which takes those that it comes upon soonest.
         """
+        ids = self._sampled(rows, query, limit)
+        if len(ids) >= first > 0:
+            return ids[:first], limit
         found, parameters = self._found(rows, query, limit, "id").query.sql_with_params()
-        ids = "ARRAY(SELECT id FROM found ORDER BY id LIMIT %s)"
-        sql = f"WITH found AS MATERIALIZED ({found}) SELECT {ids}, count(*) FROM found"  # noqa: S608
+        sql = f"WITH found AS MATERIALIZED ({found}) SELECT {_IDS}, count(*) FROM found"  # noqa: S608
         with connections[rows.db].cursor() as cursor:
             cursor.execute(sql, [*parameters, first])
             return cursor.fetchone()  # type: ignore[no-any-return]
 
-    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, limit: int) -> list[Found]:  # noqa: ARG002
-        """Return at most `limit` explanations that match, those that the database comes upon soonest."""
-        sql, parameters = self._found(rows, query, limit, "id", "score").query.sql_with_params()
+    def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, most: int) -> list[Found] | None:  # noqa: ARG002
+        """Return the explanations that match, or None where they are more than `most`."""
+        if self._sampled(rows, query, most + 1):
+            return None
+        sql, parameters = self._found(rows, query, most + 1, "id", "score").query.sql_with_params()
         with connections[rows.db].cursor() as cursor:
             cursor.execute(sql, parameters)
             found: list[Found] = cursor.fetchall()
-        return found
+        return found if len(found) <= most else None
+
+    def _sampled(self, rows: ExplanationQuerySet, query: Query, limit: int) -> list[int]:
+        """Return ids of matches from a sample that shows that there are `limit` and more; none where it does not.
+
+        Of phrases alone: the index does not know which words follow which, so ten times as many rows would be read. Two
+        queries; one where the planner does not expect that many. It is always the same part of the table's pages, so
+        that the pages of an answer agree.
+        """
+        if all(len(term.words) == 1 for term in query.terms if not term.is_excluded):
+            return []
+        for column, config, expression in self._asked(query.terms):
+            rows = rows.filter(_compared("{} @@ {}", column, config, expression))
+        found = rows.order_by().values_list("id", RawSQL("(ctid::text::point)[0]", (), FloatField()))
+        sql, parameters = found.query.sql_with_params()
+        with connections[rows.db].cursor() as cursor:
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
+            ((plan,),) = cursor.fetchone()
+            if plan["Plan"]["Plan Rows"] < EXPECTED * limit:
+                return []
+            part, table = f"TABLESAMPLE SYSTEM ({100 * SAMPLE}) REPEATABLE (1)", 'FROM "explanations_explanation"'
+            sampled = sql.replace(table, f"{table} {part}", 1)
+            found_first = f"WITH found (id, page) AS MATERIALIZED ({sampled} LIMIT %s)"
+            cursor.execute(
+                f"{found_first} SELECT {_IDS}, count(DISTINCT page) FROM found",  # noqa: S608
+                [*parameters, SAMPLED_MATCHES, SAMPLED_MATCHES],
+            )
+            ids, pages = cursor.fetchone()
+        return ids if pages >= SURE * SAMPLE * limit else []
 
     def match(self, rows: ExplanationQuerySet, query: Query, scope: Scope) -> ExplanationQuerySet:  # noqa: ARG002
         """Return those of the rows that match, each row being looked at: the function has no index, "@@" has."""
@@ -282,6 +326,9 @@ class PostgresEngine:
     def _quote(term: Term) -> str:
         words = ["'" + word.replace("\\", "\\\\").replace("'", "''") + "'" for word in term.words]
         return "(" + " <-> ".join(words) + (":*" if term.is_prefix else "") + ")"
+
+
+_IDS = "ARRAY(SELECT id FROM found ORDER BY id LIMIT %s)"
 
 
 def _compared(how: str, column: str, config: str, expression: str) -> RawSQL:

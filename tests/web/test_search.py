@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from html import unescape
@@ -8,12 +9,13 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from explanations import results as results_module
-from explanations import store
+from explanations import search, store
 from explanations.models import Explanation, Neuron, SubjectModel
 from explanations.results import Results, find_explanations
 from explanations.search import Criteria
@@ -38,11 +40,13 @@ def add(world: World, text: str, score: float | None = None, **fields: object) -
 WALKED = {"results.FEW": 0}
 ROW_BY_ROW = {"search_scope.SHORT": 0, "search_scope.MEASURED": 0, "search_scope.LEADING": 0}
 LOOKED_UP = {"search.SAMPLED": 1, "search.COMMON": 0}
+SAMPLED = {"search.SAMPLE": 1, "search.SURE": 0, "search.EXPECTED": 0}
 LEADING = {"search_scope.LEADING": 10**9}
 CHECKED = {"search_scope.LEADING": 0}
 WAYS: tuple[dict[str, int], ...] = (
     {},
     WALKED,
+    SAMPLED,
     ROW_BY_ROW,
     WALKED | ROW_BY_ROW,
     LOOKED_UP,
@@ -437,6 +441,71 @@ def test_more_than_can_be_counted_is_said_so(client: Client, world: World, monke
     assert "Ranked among" not in text
 
 
+def test_a_sample_errs_once_in_a_billion() -> None:
+    """Were there 10,000 matches on as many pages, so few samples would hold the pages that are taken for more."""
+    matches, share = results_module.COUNTED, search.SAMPLE
+    enough = round(search.SURE * share * matches)
+    tail = sum(
+        math.exp(
+            math.lgamma(matches + 1) - math.lgamma(pages + 1) - math.lgamma(matches - pages + 1)
+            + pages * math.log(share) + (matches - pages) * math.log1p(-share)
+        )
+        for pages in range(enough, matches + 1)
+    )  # fmt: skip
+    assert tail < 1e-9
+    assert enough <= search.SAMPLED_MATCHES
+
+
+ON_POSTGRES = pytest.mark.skipif("connection.vendor != 'postgresql'", reason="only PostgreSQL samples its tables")
+
+
+def add_striped_horses(world: World) -> None:
+    """Store 400 explanations with a phrase, on some fifteen pages of the table."""
+    neuron = Neuron.objects.get(model=world.model, layer=0, index=2)
+    Explanation.objects.bulk_create(
+        Explanation(
+            neuron=neuron, model=world.model, layer=0, text=f"striped horses {i}", source="published", score=0.5
+        )
+        for i in range(400)
+    )
+
+
+@ON_POSTGRES
+@pytest.mark.parametrize("sort", ["relevance", "score", "lowest"])
+def test_a_sample_tells_that_a_phrase_is_frequent(world: World, monkeypatch: pytest.MonkeyPatch, sort: str) -> None:
+    add_striped_horses(world)
+    for name, value in {"SAMPLE": 1, "SURE": 1, "EXPECTED": 0}.items():
+        monkeypatch.setattr(search, name, value)
+    monkeypatch.setattr(results_module, "COUNTED", 5)
+    monkeypatch.setattr(results_module, "RANKED", 5)
+    criteria = Criteria(query=parse_query('"striped horses"'), sort=sort, min_score=0.2)
+    with CaptureQueriesContext(connection) as asked:
+        results = find_explanations(criteria, "", size=3)
+    assert (results.count, results.is_counted) == (5, False)
+    assert len(results.page.rows) == 3
+    assert all("striped horses" in text for text in texts(results))
+    statements = [query["sql"] for query in asked.captured_queries]
+    assert any("TABLESAMPLE" in sql for sql in statements)
+    assert not any("LIMIT 6" in sql for sql in statements), "counted, though the sample had told"
+    token = results.page.next
+    assert token is not None
+    following = find_explanations(criteria, token, size=3).page
+    assert len(following.rows) == (2 if sort == "relevance" else 3)
+    assert {row.pk for row in following.rows}.isdisjoint(row.pk for row in results.page.rows)
+
+
+@ON_POSTGRES
+@pytest.mark.parametrize(
+    "query", ['"striped horses"', '"striped hor*"', '"horses striped"', 'horses -"striped horses"']
+)
+def test_what_a_sample_cannot_tell_is_counted(world: World, monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+    add_striped_horses(world)
+    monkeypatch.setattr(search, "EXPECTED", 0)
+    for sort in ("relevance", "score"):
+        results = find_explanations(Criteria(query=parse_query(query), sort=sort), "")
+        assert (results.count, results.is_counted) == (400 if query.startswith('"striped') else 0, True)
+
+
 def test_scores_by_different_simulators_are_not_compared(client: Client, world: World) -> None:
     assert "by different simulators" in body(client, "?q=tuesday")
     html = body(client, "?q=days")
@@ -554,6 +623,8 @@ def test_it_only_answers_get(client: Client, world: World, method: str) -> None:
         ("?q=tuesday&sort=score", 4),
         ("?model=tiny&min_score=0.1", 4),
         ("?q=zebra", 3),
+        # PostgreSQL looks up how frequent the words are, and how many matches its planner expects.
+        ("?q=%22tuesday 1%22", 5),
     ],
 )
 def test_its_queries_are_few(
@@ -561,8 +632,9 @@ def test_its_queries_are_few(
 ) -> None:
     for i in range(5):
         add(world, f"tuesday {i}", 0.5)
-    has_words = "q=tuesday" in query or "q=zebra" in query
-    queries -= has_words and connection.vendor != "sqlite"
+    has_words = any(word in query for word in ("tuesday", "zebra"))
+    if has_words and connection.vendor != "sqlite":
+        queries += -1 + 2 * ("%22" in query)
     with django_assert_num_queries(queries):  # type: ignore[attr-defined]
         client.get(URL + query)
 
