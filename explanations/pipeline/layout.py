@@ -6,6 +6,7 @@ Three layouts hold the same files: `data/...` (GPT-2 XL), `gpt2_small_data/...` 
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,5 +103,6 @@ def _numbered(folder: Path, suffix: str) -> list[int]:
     """Return the numbers that name the folder's entries, whatever else lies there."""
     if not folder.is_dir():
         return []
-    names = (entry.name.removesuffix(suffix) for entry in folder.iterdir() if entry.name.endswith(suffix))
+    # As texts and not as Paths, which take three times as long: a dataset is more than a million files.
+    names = [name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix)]  # noqa: PTH208
     return [int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name]
