@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from django.core.management.base import OutputWrapper
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 5.0
 
 Advance = Callable[[int], None]
-
-
-class _RateColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f} a second")
 
 
 def no_note() -> str:
@@ -31,24 +21,14 @@ def no_note() -> str:
 def show_progress(out: OutputWrapper, total: int, what: str, note: Callable[[], str] = no_note) -> Iterator[Advance]:
     """Yield a function that is told how many more of `total` are done. What `note` returns is shown beside it."""
     if out.isatty():
-        with _bar() as progress:
+        # Only here: rich takes as long to import as some 40 neurons do.
+        from explanations.management.progress_bar import make_bar
+
+        with make_bar() as progress:
             task = progress.add_task(what, total=total, note="")
             yield lambda count: progress.update(task, advance=count, note=note())
     else:
         yield _Lines(out, total, what, note).advance
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Console(file=sys.stdout),
-    )
 
 
 class _Lines:

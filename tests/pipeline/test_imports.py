@@ -39,6 +39,15 @@ def test_the_web_process_starts_without_heavy_libraries(tmp_path: Path) -> None:
     assert modules_after(start, tmp_path).isdisjoint(HEAVY)
 
 
+def test_an_import_from_a_folder_waits_for_no_library_of_the_web_or_the_terminal(tmp_path: Path) -> None:
+    start = (
+        "import os, django; os.environ.update(DEBUG='1', DJANGO_SETTINGS_MODULE='neuronviewer.settings')\n"
+        "django.setup()\n"
+        "import explanations.management.commands.import_dataset"
+    )
+    assert modules_after(start, tmp_path).isdisjoint([*HEAVY, "httpx", "tenacity", "rich"])
+
+
 @pytest.mark.parametrize("module", ["records", "packing"])
 def test_the_pipeline_imports_without_django(module: str, tmp_path: Path) -> None:
     loaded = modules_after(f"import explanations.pipeline.{module}", tmp_path)

@@ -8,15 +8,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_when_event_set
-from tenacity.wait import wait_random_exponential
-
 from explanations.pipeline.remote.address import is_loopback
 from explanations.pipeline.remote.bandwidth import Bandwidth
 from explanations.pipeline.retry_after import retry_after
 
 if TYPE_CHECKING:
     import httpx
+    from tenacity import RetryCallState
 
 ATTEMPTS = 8
 CONNECTIONS = 16
@@ -86,7 +84,7 @@ class RemoteSource:
     """files that failed since the last that came"""
 
     def __post_init__(self) -> None:
-        import httpx  # only here: an import from a folder need not wait for it
+        import httpx  # only where it is used, as tenacity: an import from a folder need not wait for them
 
         host = httpx.URL(self.base).host
         self._client = httpx.Client(
@@ -105,6 +103,8 @@ class RemoteSource:
 
         FetchError where this file does not come, SourceError where no other will come either.
         """
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_when_event_set
+
         tries = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, _AnswerError) and error.is_passing),
             stop=stop_after_attempt(attempts or self.attempts) | stop_when_event_set(self.stopping),
@@ -204,6 +204,8 @@ class RemoteSource:
         raise _AnswerError(f"cannot be reached ({reason})") from None
 
     def _pause(self, state: RetryCallState) -> float:
+        from tenacity.wait import wait_random_exponential
+
         error = state.outcome.exception() if state.outcome else None
         spread: float = wait_random_exponential(multiplier=0.5, max=self.longest_wait)(state)
         asked = error.pause if isinstance(error, _AnswerError) else None
