@@ -72,7 +72,13 @@ def page_tag(request: HttpRequest) -> str | None:
         *_who(request),
     ]
     parts += [request.headers.get(name, "") for name in VARYING]
-    return f'W/"{salted_hmac("explanations.unchanged", repr(parts), algorithm="sha256").hexdigest()[:32]}"'
+    return f'W/"{hashlib.blake2b(repr(parts).encode(), digest_size=16, key=_key(settings.SECRET_KEY)).hexdigest()}"'
+
+
+@lru_cache(maxsize=1)
+def _key(secret: str) -> bytes:
+    """Return the key of the tags, so that nobody can tell from one what of its page they cannot see."""
+    return salted_hmac("explanations.unchanged", "", secret=secret, algorithm="sha256").digest()
 
 
 def _who(request: HttpRequest) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from django.utils.safestring import SafeString
@@ -33,6 +34,8 @@ class FoundExcerpt:
 
     packed: PackedSequence
     real: Floats | None
+    maximum: float | None
+    """of the real values"""
     tokens: Tokens | None
     title: str
 
@@ -138,10 +141,20 @@ def _find(
     by_key = {r.key: r.activations for r in recorded.records}
     top_ranks = {r.key: place for place, r in enumerate(recorded.of_kind(Kind.TOP), 1)}
     counts: dict[int, int] = {}
-    for packed in sequences:
+    reals = [packed.real if packed.real is not None else by_key.get(packed.key) for packed in sequences]
+    for packed, real, maximum in zip(sequences, reals, _maxima_of(reals), strict=True):
         counts[packed.kind] = number = counts.get(packed.kind, 0) + 1
-        real = packed.real if packed.real is not None else by_key.get(packed.key)
-        yield FoundExcerpt(packed, real, tokens.get(packed.key), _title(packed, number, top_ranks))
+        yield FoundExcerpt(packed, real, maximum, tokens.get(packed.key), _title(packed, number, top_ranks))
+
+
+def _maxima_of(parts: Sequence[Floats | None]) -> list[float | None]:
+    """Return the highest value of each part, all at once; None where there is none."""
+    filled = [part for part in parts if part is not None and len(part)]
+    if not filled:
+        return [None] * len(parts)
+    starts = list(accumulate(map(len, filled[:-1]), initial=0))
+    maxima = iter(np.maximum.reduceat(np.concatenate(filled), starts).tolist())
+    return [next(maxima) if part is not None and len(part) else None for part in parts]
 
 
 def _title(packed: PackedSequence, number: int, top_ranks: Mapping[int, int]) -> str:
@@ -153,7 +166,9 @@ def _title(packed: PackedSequence, number: int, top_ranks: Mapping[int, int]) ->
 
 def _scale_of(row: Simulation, found: Sequence[FoundExcerpt]) -> _Scale:
     """Return the scored excerpts' highest real value, and what the simulated values are shaded by: 10, or the same."""
-    real = markup.scale_of(s.real for s in found if s.real is not None)
+    real = max((s.maximum for s in found if s.maximum is not None), default=0.0)
+    if not real > 0:
+        real = markup.scale_of(s.real for s in found if s.real is not None)
     is_calibrated = row.scale == NEURON_SCALE
     return _Scale(real, real if is_calibrated else float(LEVELS), is_calibrated)
 
@@ -204,7 +219,7 @@ def _scored(found: FoundExcerpt, drawing: _Drawing, scale: _Scale, state: PageSt
         found.title,
         score=score,
         why_undefined="" if score is not None else why_undefined(real, simulated),
-        maximum=float(real.max()) if len(real) else None,
+        maximum=found.maximum,
         real_values=drawing.real_values,
         simulated_values=drawing.simulated_values,
         is_calibrated=scale.is_calibrated,

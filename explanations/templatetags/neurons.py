@@ -35,6 +35,12 @@ def figure(value: float | None, digits: int = 3) -> str:
 
 
 @register.filter
+def shortened(text: str, most: int) -> str:
+    """Return the beginning of a text, with an ellipsis where there is more of it."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+@register.filter
 def percent(part: float) -> str:
     """Return a part of a whole in whole percent; "less than 1 %" for a small positive one."""
     if 0 < part < 0.01:
