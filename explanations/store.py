@@ -24,6 +24,7 @@ from explanations.pipeline.records import (
 )
 from explanations.pipeline.records import Simulation as SimulationRecord
 from explanations.pipeline.run import Provenance
+from explanations.prepared import number_list, prepared_cursor
 from explanations.statistics import refresh_statistics
 
 if TYPE_CHECKING:
@@ -59,15 +60,15 @@ def read_packed_records(neuron: Neuron) -> tuple[list[PackedRecord], tuple[float
 
 def read_tokens(model_id: int, keys: Iterable[int]) -> dict[int, Tokens]:
     """Return the tokens of a model's excerpts by key. One query; in SQL, which the ORM writes slower than it runs."""
-    wanted = list(set(keys))
+    wanted = set(keys)
     if not wanted:
         return {}
     table = connection.ops.quote_name(Excerpt._meta.db_table)
-    places = ", ".join(["%s"] * len(wanted))
-    with connection.cursor() as cursor:
+    source, listed = number_list(connection.vendor, wanted)
+    with prepared_cursor(connection) as cursor:
         cursor.execute(
-            f"SELECT key, tokens FROM {table} WHERE model_id = %s AND key IN ({places})",  # noqa: S608
-            [model_id, *wanted],
+            f"SELECT key, tokens FROM {table} WHERE model_id = %s AND key IN (SELECT value FROM {source})",  # noqa: S608
+            [model_id, listed],
         )
         return {key: _without_none(packing.unpack_tokens(data)) for key, data in cursor.fetchall()}
 

@@ -19,6 +19,7 @@ from explanations.models import Neuron, SubjectModel
 from explanations.neuron_page.elements import escape_all
 from explanations.pipeline import packing
 from explanations.pipeline.records import NeuronId, NeuronWeights, Related, TokenValues
+from explanations.prepared import number_list, prepared_cursor
 from explanations.templatetags.neurons import score_bar
 
 FIRST_TOKENS = 20
@@ -158,7 +159,7 @@ def _neurons(model: SubjectModel, related: Related) -> list[NeuronGroup] | None:
     if related.neurons is None:
         return None
     sides = [(title, side) for name, title in _SIDES if (side := getattr(related.neurons, name)) is not None]
-    known = _find_headline_cells(model, {neuron_id for _, side in sides for neuron_id in side.neurons})
+    known = _find_headline_cells(model, {_number(n) for _, side in sides for n in side.neurons})
     rows = iter(_rows(model, [side for _, side in sides], known))
     return [
         NeuronGroup(
@@ -166,54 +167,52 @@ def _neurons(model: SubjectModel, related: Related) -> list[NeuronGroup] | None:
             SafeString(
                 "".join(islice(rows, len(side.neurons)))
             ),  # addresses and texts are escaped, the rest is numbers
-            frozenset(neuron_id for neuron_id in side.neurons if neuron_id not in known),
+            frozenset(n for n in side.neurons if _number(n) not in known),
         )
         for title, side in sides
     ]
 
 
-def _rows(model: SubjectModel, sides: Sequence[NeuronWeights], cells: Mapping[NeuronId, str]) -> list[str]:
+def _rows(model: SubjectModel, sides: Sequence[NeuronWeights], cells: Mapping[int, str]) -> list[str]:
     """Return the tables' rows, made here and not in a template's loop: a page has forty of them."""
     address = escape(pattern("neuron", model.slug, numbers=2))
     row = f'<tr><td><a href="{address}">%d:%d</a></td><td class="number weight">%s</td>%s</tr>\n'
     strengths = _strengths([weight for side in sides for weight in side.weights])
     return [
-        row % (n.layer, n.index, n.layer, n.index, strength, cells.get(n, _NOT_IMPORTED))
+        row % (n.layer, n.index, n.layer, n.index, strength, cells.get(_number(n), _NOT_IMPORTED))
         for n, strength in zip(chain.from_iterable(side.neurons for side in sides), strengths, strict=True)
     ]
+
+
+def _number(neuron_id: NeuronId) -> int:
+    """Return a place as one number, in the order of the index."""
+    return neuron_id.layer << 32 | neuron_id.index
 
 
 _NOT_IMPORTED = '<td class="muted" colspan="2">not imported</td>'
 _NO_EXPLANATION = '<td class="muted" colspan="2">no explanation</td>'
 
 
-def _find_headline_cells(model: SubjectModel, wanted: Collection[NeuronId]) -> dict[NeuronId, str]:
+def _find_headline_cells(model: SubjectModel, wanted: Collection[int]) -> dict[int, str]:
     """Return the cells that tell what each of these neurons is said to do, without those that are not imported.
 
     One query, of an index seek a neuron. In SQL, since the ORM takes longer to build this condition of forty neurons
-    than databases take to answer it. They are one parameter, so that the SQL is the same for all pages and is not read
-    anew, in the order of the index, and come first in a CROSS JOIN, since SQLite would else read the whole model and
-    look each neuron up in the list.
+    than databases take to answer it. Their list comes first in a CROSS JOIN, since SQLite would else read the whole
+    model and look each neuron up in the list.
     """
     if not wanted:
         return {}
     table = connection.ops.quote_name(Neuron._meta.db_table)
-    numbers = ",".join(map(str, sorted(n.layer << 32 | n.index for n in wanted)))
-    if connection.vendor == "postgresql":
-        source, given = "unnest(%s::bigint[]) AS wanted(value)", f"{{{numbers}}}"
-    else:
-        source, given = "json_each(%s) AS wanted", f"[{numbers}]"
+    source, listed = number_list(connection.vendor, sorted(wanted))
     sql = (
-        f'SELECT n.layer, n."index", n.headline_text, n.headline_score FROM {source} CROSS JOIN {table} n'  # noqa: S608
+        f"SELECT wanted.value, n.headline_text, n.headline_score FROM {source} CROSS JOIN {table} n"  # noqa: S608
         ' WHERE n.model_id = %s AND n.layer = wanted.value >> 32 AND n."index" = wanted.value & 4294967295'
     )
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [given, model.pk])
+    with prepared_cursor(connection) as cursor:
+        cursor.execute(sql, [listed, model.pk])
         found = cursor.fetchall()
-    texts = escape_all([text for _, _, text, _ in found])
+    texts = escape_all([text for _, text, _ in found])
     return {
-        NeuronId(layer, index): f'<td class="text">{text}</td><td class="number">{score_bar(score)}</td>'
-        if text
-        else _NO_EXPLANATION
-        for (layer, index, _, score), text in zip(found, texts, strict=True)
+        number: f'<td class="text">{text}</td><td class="number">{score_bar(score)}</td>' if text else _NO_EXPLANATION
+        for (number, _, score), text in zip(found, texts, strict=True)
     }

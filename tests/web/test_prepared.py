@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from explanations.models import Explanation, Neuron, Simulation
-from explanations.prepared import LARGEST, Prepared
+from explanations.prepared import LARGEST, Prepared, number_list, prepared_cursor
 from tests.world import World
 
 at_place = Prepared(
@@ -82,3 +82,30 @@ def test_a_parameter_that_is_not_compared_as_it_is_is_refused(world: World) -> N
     saying = Prepared(lambda text: Explanation.objects.filter(text__contains=text), str)
     with pytest.raises(AssertionError):
         saying("x")
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite plans while it prepares, which Python keeps")
+def test_postgresql_plans_a_query_once_for_all_its_parameters(world: World) -> None:
+    for neuron in Neuron.objects.all()[:3]:
+        of_neuron(neuron.pk)
+    like = '%"explanations_explanation"."neuron_id" = $1%'
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT generic_plans + custom_plans FROM pg_prepared_statements WHERE statement LIKE %s", [like]
+        )
+        assert sum(count for (count,) in cursor.fetchall()) >= 3
+
+
+def test_other_cursors_are_djangos_own(world: World) -> None:
+    of_neuron(world.neuron.pk)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s", ["a text, not a parameter of unknown type"])
+        assert cursor.fetchone() == ("a text, not a parameter of unknown type",)
+
+
+def test_a_list_of_numbers_is_one_parameter(world: World) -> None:
+    numbers = [-(2**63), 7, 2**63 - 1]
+    source, listed = number_list(connection.vendor, numbers)
+    with prepared_cursor(connection) as cursor:
+        cursor.execute(f"SELECT value FROM {source} ORDER BY value", [listed])
+        assert [value for (value,) in cursor.fetchall()] == numbers
