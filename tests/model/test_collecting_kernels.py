@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ if any(importlib.util.find_spec(name) is None for name in ("torch", "numba")):
     pytest.skip("torch or numba not installed: pip install -e '.[models]'", allow_module_level=True)
 
 from explanations.pipeline.collecting import kernels
-from explanations.pipeline.collecting.collector import cut_tokens
+from explanations.pipeline.collecting.collector import cut_tokens, share_out
 from explanations.pipeline.collecting.lists import Lists, from_single, to_single
 
 EXCERPTS, FIRST, POSITIONS, NEURONS = 5, 1, 10, 2 * kernels.BLOCK + 44
@@ -140,3 +143,19 @@ def test_sums_that_do_not_fit_are_counted(before: int, activation: float, after:
     found = kernels.add_by_token(raw, FIRST, (0, 1), grouped, np.ones(NEURONS, np.float32), sums)
     assert (sums == after).all()
     assert found == missed * NEURONS
+
+
+def test_work_is_done_once_even_where_no_other_thread_has_time() -> None:
+    done: list[int] = []
+
+    def piece(number: int) -> int:
+        done.append(number)
+        return number
+
+    hold = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        assert share_out(pool, 1, iter([partial(piece, number) for number in range(20)])) == 190
+        pool.submit(hold.wait)
+        assert share_out(pool, 1, iter([partial(piece, number) for number in range(20, 30)])) == 245
+        hold.set()
+    assert sorted(done) == list(range(30))

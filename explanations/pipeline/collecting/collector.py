@@ -7,8 +7,9 @@ fixed length for each neuron, sums by token, and files of the first `POOL_EXCERP
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from explanations.pipeline.subject.points import Point, SubjectModelError
 from explanations.pipeline.subject.transformer import TransformerSubject
 
 SECONDS_BETWEEN_SAVES = 600
+PIECES_A_THREAD = 3
+"""into which a layer's neurons, and its tokens, are cut: whichever thread is free takes the next"""
 BITS_OF_A_VALUE = 16
 """a sum's steps in a neuron's largest activation of the first chunk"""
 SUMMED_AT_FULL_STEPS = 2048
@@ -75,13 +78,25 @@ class Tokens:
 
 
 def cut_tokens(starts: npt.NDArray[np.int32], parts: int) -> list[tuple[int, int]]:
-    """Return the tokens, from which up to which, that each thread adds up; `starts`: where their rows begin, and end.
+    """Return the tokens, from which up to which, that are added up together; `starts`: where their rows begin, and end.
 
     A token's rows are read, and once its sums as well.
     """
     work = starts - starts[0] + np.arange(len(starts))
     cuts = np.searchsorted(work, np.linspace(0, work[-1], parts + 1))
     return list(pairwise(cuts.tolist()))
+
+
+def share_out(pool: ThreadPoolExecutor, others: int, pieces: Iterator[Callable[[], int]]) -> int:
+    """Do all pieces of work, with so many other threads as far as they come to it; return the sum of their results."""
+
+    def take() -> int:
+        return sum(piece() for piece in pieces)
+
+    waiting = [pool.submit(take) for _ in range(others)]
+    done = take()
+    # One that has not begun, as other programs have the core, would find nothing left.
+    return done + sum(other.result() for other in waiting if not other.cancel())
 
 
 class Collector:
@@ -109,10 +124,10 @@ class Collector:
         self._maxima = {layer: maxima_rows(folder, layer, self.shape) for layer in self.points}
         self._whole = {layer: pool_rows(folder, layer, self.shape) for layer in self.points}
         self._draws = {layer: Draws(self.shape, settings, layer) for layer in self.points}
-        threads = max(1, torch.get_num_threads())
-        cuts = np.linspace(0, -(-width // kernels.BLOCK), threads + 1).astype(int) * kernels.BLOCK
-        self._parts = [(int(low), int(min(high, width))) for low, high in pairwise(cuts)]
-        self._pool = ThreadPoolExecutor(max(1, threads - 1))
+        self._threads = max(1, torch.get_num_threads())
+        cuts = np.linspace(0, -(-width // kernels.BLOCK), self._threads * PIECES_A_THREAD + 1).astype(int)
+        self._parts = [(low, min(high, width)) for low, high in pairwise((cuts * kernels.BLOCK).tolist()) if low < high]
+        self._pool = ThreadPoolExecutor(max(1, self._threads - 1))
 
     def places(self, chunk: int) -> tuple[int, int]:
         """Return where a chunk's excerpts begin and end in the order."""
@@ -185,6 +200,7 @@ class Collector:
         rows = self._rows(chunk)
         numbers = self._order[first:end].astype(np.int32)
         by_token = self.tokens.group(rows)
+        parts = cut_tokens(by_token[1], self._threads * PIECES_A_THREAD)
         grids = dict(zip(self.points, state.grid, strict=True))
 
         def take(point: Point, values: Any) -> None:
@@ -193,7 +209,7 @@ class Collector:
             high = kept.ranked if is_ranked else kept.rest
             excerpts, neurons, places = self._draws[point.layer].of_chunk(first, end)
             draws = excerpts - first, neurons, places
-            maxima, moments = self._observe(raw, numbers, by_token, grids[point.layer], kept, high.arrays, draws)
+            maxima, moments = self._observe(raw, numbers, by_token, parts, grids[point.layer], kept, high.arrays, draws)
             if not np.isfinite(moments).all():
                 raise SubjectModelError(f"the model computes numbers that are not finite in layer {point.layer}")
             kept.moments.add(chunk, Moments((end - first) * self.shape.positions, moments))
@@ -206,6 +222,7 @@ class Collector:
         raw: npt.NDArray[Any],
         numbers: npt.NDArray[np.int32],
         by_token: tuple[npt.NDArray[Any], ...],
+        token_parts: list[tuple[int, int]],
         grid: npt.NDArray[np.float32],
         kept: LayerState,
         high: tuple[npt.NDArray[Any], ...],
@@ -217,16 +234,18 @@ class Collector:
 
         first = self._subject.recorded
 
-        def part(neurons: tuple[int, int], tokens: tuple[int, int]) -> int:
+        def observe(neurons: tuple[int, int]) -> int:
             kernels.observe(
                 raw, first, neurons, numbers, draws, moments, maxima, high, kept.low.arrays, kept.random
             )  # fmt: skip
+            return 0
+
+        def add(tokens: tuple[int, int]) -> int:
             missed: int = kernels.add_by_token(raw, first, tokens, by_token, grid, kept.sums)
             return missed
 
-        parts = list(zip(self._parts, cut_tokens(by_token[1], len(self._parts)), strict=True))
-        others = [self._pool.submit(part, *other) for other in parts[1:]]
-        kept.missed += part(*parts[0]) + sum(other.result() for other in others)
+        pieces = [*(partial(observe, part) for part in self._parts), *(partial(add, part) for part in token_parts)]
+        kept.missed += share_out(self._pool, self._threads - 1, iter(pieces))
         return maxima, moments
 
     def _keep_whole(self, layer: int, first: int, recorded: npt.NDArray[Any], maxima: npt.NDArray[np.float32]) -> None:
