@@ -228,6 +228,8 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         env={"NEURONVIEWER_DATA": str(tmp_path), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         text=True,
+        # Programs in the background of a script ignore it, and so would theirs.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
         assert process.stdout is not None
