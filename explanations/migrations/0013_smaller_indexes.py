@@ -17,15 +17,20 @@ DROPPED = {
 }
 
 
-def drop(apps, schema_editor) -> None:
+def drop_indexes(schema_editor, table: str, columns: list[str]) -> None:
+    """Drop a table's plain indexes of one of these columns each, whatever their names."""
     connection = schema_editor.connection
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_constraints(cursor, table)
+    for name, constraint in found.items():
+        is_plain = constraint["index"] and not (constraint["unique"] or constraint["primary_key"])
+        if is_plain and constraint["columns"] in [[column] for column in columns]:
+            schema_editor.execute(f"DROP INDEX {connection.ops.quote_name(name)}")
+
+
+def drop(apps, schema_editor) -> None:
     for table, columns in DROPPED.items():
-        with connection.cursor() as cursor:
-            found = connection.introspection.get_constraints(cursor, table)
-        for name, constraint in found.items():
-            is_plain = constraint["index"] and not (constraint["unique"] or constraint["primary_key"])
-            if is_plain and constraint["columns"] in [[column] for column in columns]:
-                schema_editor.execute(f"DROP INDEX {connection.ops.quote_name(name)}")
+        drop_indexes(schema_editor, table, columns)
 
 
 def make(apps, schema_editor) -> None:

@@ -5,22 +5,21 @@ By hand, since Django would have SQLite write the whole table anew for it.
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import django.db.models.deletion
 from django.db import migrations, models
+
+_smaller = import_module("explanations.migrations.0013_smaller_indexes")
 
 TABLE, NAME = "explanations_explanation", "explanation_is_imported_once"
 COLUMNS = "(neuron_id, dataset_position)"
 
 
 def use_one(apps, schema_editor) -> None:
-    connection = schema_editor.connection
-    with connection.cursor() as cursor:
-        found = connection.introspection.get_constraints(cursor, TABLE)
-    for name, constraint in found.items():
-        if constraint["index"] and not constraint["unique"] and constraint["columns"] == ["neuron_id"]:
-            schema_editor.execute(f"DROP INDEX {connection.ops.quote_name(name)}")
+    _smaller.drop_indexes(schema_editor, TABLE, ["neuron_id"])
     schema_editor.execute(f"DROP INDEX {NAME}")
-    if connection.vendor == "postgresql":
+    if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(f"ALTER TABLE {TABLE} ADD CONSTRAINT {NAME} UNIQUE {COLUMNS}")
     else:
         schema_editor.execute(f"CREATE UNIQUE INDEX {NAME} ON {TABLE} {COLUMNS}")

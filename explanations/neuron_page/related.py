@@ -164,9 +164,8 @@ def _neurons(model: SubjectModel, related: Related) -> list[NeuronGroup] | None:
     return [
         NeuronGroup(
             title,
-            SafeString(
-                "".join(islice(rows, len(side.neurons)))
-            ),  # addresses and texts are escaped, the rest is numbers
+            # Safe: addresses and texts are escaped, the rest is numbers.
+            SafeString("".join(islice(rows, len(side.neurons)))),
             frozenset(n for n in side.neurons if _number(n) not in known),
         )
         for title, side in sides
