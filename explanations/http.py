@@ -10,6 +10,9 @@ from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 from django_htmx.middleware import HtmxDetails
 
+FRAGMENT_HEADERS = ("HX-Request", "HX-History-Restore-Request", "HX-Boosted")
+"""What `wants_fragment` reads of a request."""
+
 
 class HtmxHttpRequest(HttpRequest):
     """A request as HtmxMiddleware leaves it."""
@@ -34,5 +37,5 @@ def render_page(
     """
     template = f"explanations/_{fragment or name}.html" if wants_fragment(request) else f"explanations/{name}.html"
     response = render(request, template, dict(context), status=status)
-    patch_vary_headers(response, ["HX-Request", "HX-History-Restore-Request", "HX-Boosted"])
+    patch_vary_headers(response, FRAGMENT_HEADERS)
     return response

@@ -9,13 +9,12 @@ from functools import lru_cache
 from typing import Any
 
 from django import template
-from django.template import engines
 from django.template.context import Context
 from django.utils import dateformat, timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
-from explanations.addresses import addresser
+from explanations.sections import write_section
 from explanations.tokens import shaded_by_level, visible_token
 
 register = template.Library()
@@ -144,8 +143,7 @@ def time_of(value: datetime) -> SafeString:
 def section(context: Context, name: str, **more: Any) -> SafeString:
     """Return a template of `templates/jinja2/`, which knows what this one does: `{% section "a.html" here="b" %}`."""
     known: dict[str, Any] = context.flatten()  # type: ignore[assignment]
-    made: str = engines["jinja2"].env.get_template(name).render({**known, **more, "url": addresser()})  # type: ignore[attr-defined]
-    return mark_safe(made)  # noqa: S308  the template escapes what it is given
+    return SafeString("".join(write_section(name, {**known, **more})))
 
 
 @register.simple_tag

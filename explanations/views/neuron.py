@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from html import escape
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
 
 from explanations.addresses import address
 from explanations.forms.neuron import VIEWS, PageState, read_state
-from explanations.http import HtmxHttpRequest, render_page, wants_fragment
+from explanations.frames import render_framed
+from explanations.http import FRAGMENT_HEADERS, HtmxHttpRequest, render_page, wants_fragment
 from explanations.import_commands import import_command, source_of
 from explanations.models import Neuron
 from explanations.neuron_page.page import (
@@ -27,6 +30,8 @@ from explanations.neuron_page.page import (
     find_neuron,
 )
 from explanations.pipeline.records import NeuronId
+from explanations.sections import write_section
+from explanations.templatetags.neurons import shortened
 from explanations.unchanged import answer_unchanged
 from explanations.views.model import find_model
 from explanations.views.trials import offer_trying
@@ -44,7 +49,34 @@ def neuron(request: HtmxHttpRequest, slug: str, layer: int, index: int) -> HttpR
         part = build_simulation_part(row, state)
         response = render_page(request, "neuron", _context(row, part, is_part=True), fragment="neuron_simulation")
         return _push_state(response, row, part.state)
-    return render_page(request, "neuron", _context(row, build_page(row, state)) | {"trying": offer_trying(row)})
+    return _page(request, row, build_page(row, state))
+
+
+def _page(request: HtmxHttpRequest, row: Neuron, page: NeuronPage) -> HttpResponse:
+    """Show the whole page."""
+    context = {"request": request, **_context(row, page), "tried": _tried(request, row)}
+    slots = {
+        "title": (_title(row, page),),
+        "breadcrumbs": write_section("explanations/_neuron_breadcrumbs.html", context),
+        "content": write_section("explanations/_neuron_content.html", context),
+    }
+    response = render_framed(request, "explanations/neuron.html", slots)
+    patch_vary_headers(response, FRAGMENT_HEADERS)
+    return response
+
+
+def _title(row: Neuron, page: NeuronPage) -> str:
+    says = f" – {shortened(page.headline.row.text, 70)}" if page.headline else ""
+    return escape(f"Neuron {row.layer}:{row.index}{says} – {row.model.name}")
+
+
+def _tried(request: HtmxHttpRequest, row: Neuron) -> str:
+    """Return what the page shows of texts that people try on this neuron."""
+    trying = offer_trying(row)
+    if not trying.is_configured and not trying.kept:
+        return ""
+    context = {"neuron": row, "model": row.model, "trying": trying}
+    return render_to_string("explanations/_neuron_tried.html", context, request)
 
 
 @require_safe

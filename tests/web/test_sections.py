@@ -67,3 +67,15 @@ def test_times_are_those_of_the_site(zone: str, said: str) -> None:
         assert time_of(late) == in_django(
             """<time datetime="{{ late|date:'c' }}">{{ late|date:"j F Y" }}</time>""", late=late
         )
+
+
+def test_an_included_template_is_a_part_of_the_one_that_includes_it() -> None:
+    inner, outer = "explanations/_neuron_problems.html", "explanations/_neuron_content.html"
+    env = engines["jinja2"].env  # type: ignore[attr-defined]
+    source, *_ = env.loader.get_source(env, outer)
+
+    joined = env.preprocess(source, outer)
+
+    assert f'include "{inner}"' in source
+    assert "include" not in joined
+    assert env.loader.get_source(env, inner)[0].strip() in joined
