@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
+import msgspec
 import numpy as np
 from django.utils.safestring import SafeString
 
@@ -28,8 +28,7 @@ _GROUPS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FoundExcerpt:
+class FoundExcerpt(msgspec.Struct, frozen=True):
     """A simulated excerpt with its real values and tokens found; None where they are not stored."""
 
     packed: PackedSequence
@@ -44,8 +43,7 @@ class FoundExcerpt:
         return self.real is not None and self.tokens is not None
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredExcerpt:
+class ScoredExcerpt(msgspec.Struct, frozen=True):
     """One scored excerpt on the page."""
 
     title: str
@@ -56,8 +54,7 @@ class ScoredExcerpt:
     """real token and value, simulated token and value, for the plain table"""
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredGroup:
+class ScoredGroup(msgspec.Struct, frozen=True):
     """Top or random excerpts of a simulation."""
 
     title: str
@@ -66,8 +63,7 @@ class ScoredGroup:
     excerpts: Sequence[ScoredExcerpt]
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(msgspec.Struct, frozen=True):
     """A simulation beside what the neuron did."""
 
     row: Simulation
@@ -82,8 +78,7 @@ class Comparison:
     simulated_maximum: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
+class _Scale(msgspec.Struct, frozen=True):
     """What the shades of both sides are relative to."""
 
     real: float
@@ -173,8 +168,7 @@ def _scale_of(row: Simulation, found: Sequence[FoundExcerpt]) -> _Scale:
     return _Scale(real, real if is_calibrated else float(LEVELS), is_calibrated)
 
 
-@dataclass(frozen=True, slots=True)
-class _Drawing:
+class _Drawing(msgspec.Struct, frozen=True):
     """What of an excerpt is drawn: values as attributes hold them, and the markup of its tokens."""
 
     real_values: str

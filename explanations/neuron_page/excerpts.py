@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from django.utils.safestring import SafeString
 
@@ -31,8 +31,7 @@ _PROTOCOL_RANGES = (0.0, 0.5, 0.9, 0.99, 0.999)
 """The released protocol's quantile boundaries, for data that gives values instead of probabilities, or nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True):
     """All of a neuron's activation records, by excerpt key."""
 
     records: Sequence[PackedRecord] = ()
@@ -42,8 +41,7 @@ class Recorded:
         return [r for r in self.records if r.kind == kind]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """The excerpts that were recorded for one reason."""
 
     name: str
@@ -73,8 +71,7 @@ class Group:
         return self.name not in _TITLES
 
 
-@dataclass(frozen=True, slots=True)
-class ShownExcerpt:
+class ShownExcerpt(msgspec.Struct, frozen=True):
     """One excerpt on the page."""
 
     title: str
@@ -83,8 +80,7 @@ class ShownExcerpt:
     """tokens with their exact values, for the plain table"""
 
 
-@dataclass(frozen=True, slots=True)
-class MissingExcerpts:
+class MissingExcerpts(msgspec.Struct, frozen=True):
     """What is known of a neuron whose excerpts are not stored, and how to get them."""
 
     peak: Sequence[tuple[str, int]]
@@ -94,8 +90,7 @@ class MissingExcerpts:
     """whether the command imports from a known source; else it collects"""
 
 
-@dataclass(frozen=True, slots=True)
-class ExcerptsSection:
+class ExcerptsSection(msgspec.Struct, frozen=True):
     """What the section of recorded excerpts shows."""
 
     groups: Sequence[Group]

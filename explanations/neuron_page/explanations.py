@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from explanations.forms.neuron import PageState
 from explanations.models import Explanation, Flag, Neuron, Simulation
 from explanations.prepared import Prepared
 
 
-@dataclass(frozen=True, slots=True)
-class ListedExplanation:
+class ListedExplanation(msgspec.Struct, frozen=True):
     """One explanation in the list."""
 
     row: Explanation

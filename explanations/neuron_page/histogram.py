@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from django.utils.safestring import SafeString, mark_safe
 
@@ -17,16 +17,14 @@ WIDTH, HEIGHT = 360, 110
 """of the plot, in SVG units"""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True):
     """A labelled place on an axis."""
 
     at: float
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class Histogram:
+class Histogram(msgspec.Struct, frozen=True):
     """What the histogram counts; in its drawing a bar's height is the logarithm of its count."""
 
     tokens: int

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from itertools import chain, islice
 from typing import cast
 
+import msgspec
 import numpy as np
 from django.db import connection
 from django.utils.safestring import SafeString
@@ -26,8 +26,7 @@ FIRST_TOKENS = 20
 """Tokens of a list that are seen before it is opened."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenGroup:
+class TokenGroup(msgspec.Struct, frozen=True):
     """A list of tokens with their strengths, strongest first."""
 
     title: str
@@ -36,8 +35,7 @@ class TokenGroup:
     rest_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class NeuronGroup:
+class NeuronGroup(msgspec.Struct, frozen=True):
     """Related neurons on one side with one sign."""
 
     title: str
@@ -47,8 +45,7 @@ class NeuronGroup:
     """those that are not imported"""
 
 
-@dataclass(frozen=True, slots=True)
-class MissingNeurons:
+class MissingNeurons(msgspec.Struct, frozen=True):
     """Related neurons that are not imported."""
 
     count: int
@@ -56,8 +53,7 @@ class MissingNeurons:
     """what imports their layers"""
 
 
-@dataclass(frozen=True, slots=True)
-class RelatedSection:
+class RelatedSection(msgspec.Struct, frozen=True):
     """All that is known of a neuron's surroundings; None is a kind that was not imported."""
 
     by_activation: TokenGroup | None

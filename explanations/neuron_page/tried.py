@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+import msgspec
 from django.utils.safestring import SafeString
 
 from explanations import tokens as markup
@@ -30,8 +30,7 @@ NEWEST_KEPT = 3
 """Kept texts that a neuron's page shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShownSimulation:
+class ShownSimulation(msgspec.Struct, frozen=True):
     """An explanation's simulation beside what the neuron did."""
 
     explanation: TriedExplanation
@@ -39,8 +38,7 @@ class ShownSimulation:
     element: SafeString
 
 
-@dataclass(frozen=True, slots=True)
-class NeuronResult:
+class NeuronResult(msgspec.Struct, frozen=True):
     """What a neuron did on a text, for the page."""
 
     row: Trial
@@ -134,8 +132,7 @@ def newest_kept(neuron: Neuron) -> tuple[list[NeuronResult], bool]:
 # Which neurons fire
 
 
-@dataclass(frozen=True, slots=True)
-class ShownNeuron:
+class ShownNeuron(msgspec.Struct, frozen=True):
     """A neuron that fires on a text, with what it is said to do now."""
 
     fired: Fired
@@ -145,8 +142,7 @@ class ShownNeuron:
     strip: list[tuple[str, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class FiringResult:
+class FiringResult(msgspec.Struct, frozen=True):
     """Which neurons of a model fire on a text, for the page."""
 
     tokens: SafeString

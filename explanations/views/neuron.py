@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from html import escape
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
+from msgspec import structs
 
 from explanations.addresses import address
 from explanations.forms.neuron import VIEWS, PageState, read_state
@@ -112,7 +112,7 @@ def _context(row: Neuron, page: NeuronPage | SimulationPart | ExcerptsPart, *, i
         "excerpts_url": address("excerpts", row.model.slug, row.layer, row.index),
         "views": VIEWS,
         "is_part": is_part,
-        **{field.name: getattr(page, field.name) for field in fields(page)},
+        **structs.asdict(page),
     }
 
 
