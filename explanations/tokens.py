@@ -12,9 +12,9 @@ import json
 import re
 import unicodedata
 from binascii import b2a_base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -29,8 +29,9 @@ _BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 _CARRIER = "◌"
 _BETWEEN = "\0"
 """Stands between tokens that are escaped together: hardly any holds it."""
-_ODD = re.compile(rf"[^ -~{_BETWEEN}]+")
-"""What may not show itself."""
+_PLAIN = bytes(range(ord(" "), ord("~") + 1))
+"""What shows itself; of the rest, not all does not."""
+_ODD = re.compile(rb"[^\0]+")
 
 _Together = TypeVar("_Together", list[str], Floats)
 
@@ -88,19 +89,35 @@ def _rest_of_element(token: str) -> str:
 
 
 def rests(tokens: Sequence[str]) -> list[str]:
-    """Return each token's element from the end of its class on.
+    """Return each token's element from the end of its class on."""
+    return rests_of([tokens])[0]
+
+
+def rests_of(texts: Iterable[Sequence[str]]) -> list[list[str]]:
+    """Return what `rests` does for each of these texts.
 
     All are escaped at once, and those that may not show themselves are made anew: a page has a thousand tokens, and
-    even looking each up takes half a millisecond.
+    even looking each up takes as long.
     """
-    text = _BETWEEN.join(tokens)
-    rests = f">{html.escape(text)}</b>".replace(_BETWEEN, f"</b>{_BETWEEN}>").split(_BETWEEN)
-    if len(rests) != len(tokens) or "" in tokens:
-        return list(map(_rest_of_element, tokens))
-    for found in _ODD.finditer(text):
-        place = text.count(_BETWEEN, 0, found.start())
-        rests[place] = _rest_of_element(tokens[place])
-    return rests
+    texts = list(texts)
+    tokens = list(chain.from_iterable(texts))
+    together = _BETWEEN.join(tokens)
+    rests = f">{html.escape(together)}</b>".replace(_BETWEEN, f"</b>{_BETWEEN}>").split(_BETWEEN)
+    if len(rests) == len(tokens):
+        for place in _odd_places(together):
+            rests[place] = _rest_of_element(tokens[place])
+    else:
+        rests = list(map(_rest_of_element, tokens))
+    return _cut(rests, texts)
+
+
+def _odd_places(together: str) -> Iterator[int]:
+    """Yield the places of those among joined tokens that may not show themselves: empty ones, and others than ASCII."""
+    if _BETWEEN * 2 in f"{_BETWEEN}{together}{_BETWEEN}":
+        yield from (place for place, token in enumerate(together.split(_BETWEEN)) if not token)
+    odd = together.encode("utf-8", "surrogatepass").translate(None, _PLAIN)
+    for found in _ODD.finditer(odd):
+        yield odd.count(_BETWEEN.encode(), 0, found.start())
 
 
 def scale_of(values: Iterable[Floats]) -> float:
@@ -153,7 +170,7 @@ def shaded(tokens: Sequence[str], values: Floats, maximum: float) -> SafeString:
 
 def shaded_texts(texts: Iterable[Sequence[str]], values: Sequence[Floats], maximum: float) -> list[SafeString]:
     """Return what `shaded` does for each of these texts, all at once."""
-    return list(map(_woven, opened_parts(values, [maximum] * len(values)), map(rests, texts)))
+    return list(map(_woven, opened_parts(values, [maximum] * len(values)), rests_of(texts)))
 
 
 def shaded_pairs(
@@ -167,7 +184,7 @@ def shaded_pairs(
     """Return what `shaded` does for each of these texts twice: by its real and by its simulated values."""
     count = len(texts)
     opened = opened_parts([*real, *simulated], [real_maximum] * count + [simulated_maximum] * count)
-    columns = zip(map(rests, texts), opened[:count], opened[count:], strict=True)
+    columns = zip(rests_of(texts), opened[:count], opened[count:], strict=True)
     return [(_woven(opens, rest), _woven(others, rest)) for rest, opens, others in columns]
 
 
@@ -204,7 +221,7 @@ def opened_parts(parts: Sequence[Floats], maxima: Sequence[float]) -> list[list[
     return _cut(opened, parts)
 
 
-def _cut(together: _Together, parts: Sequence[Floats]) -> list[_Together]:
+def _cut(together: _Together, parts: Sequence[Sized]) -> list[_Together]:
     """Return what belongs to each of the parts that were concatenated."""
     ends = list(accumulate(map(len, parts), initial=0))
     return [together[start:end] for start, end in pairwise(ends)]
