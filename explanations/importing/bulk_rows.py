@@ -134,4 +134,14 @@ def analyse_tables() -> None:
         return
     tables = (Neuron, ActivationSet, RelatedSet, Excerpt, Explanation, Simulation)
     with connection.cursor() as cursor:
-        cursor.execute(f"ANALYZE {', '.join(connection.ops.quote_name(t._meta.db_table) for t in tables)}")
+        cursor.execute(f"ANALYZE {', '.join(_analysed(table) for table in tables)}")
+
+
+def _analysed(model: type[models.Model]) -> str:
+    """Return a table with those of its columns that plans depend on: nothing is looked for in what is packed."""
+    fields, quote = model._meta.concrete_fields, connection.ops.quote_name
+    table = quote(model._meta.db_table)
+    if not any(isinstance(field, models.BinaryField) for field in fields):
+        return table  # With the columns for searches, which the model does not know.
+    plain = [field.name for field in fields if not isinstance(field, models.BinaryField)]
+    return f"{table} ({', '.join(quote(_column(model, name)) for name in plain)})"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, models, transaction
 
-from explanations.importing.bulk_rows import insert_excerpts, insert_rows, reserve_ids
+from explanations.importing.bulk_rows import analyse_tables, insert_excerpts, insert_rows, reserve_ids
 from explanations.importing.rows import SIMULATION_FIELDS
 from explanations.models import ActivationSet, Excerpt, Explanation, Neuron, RelatedSet, Simulation
 from tests.world import HOSTILE, World
@@ -87,3 +87,15 @@ def test_postgresql_does_not_try_to_compress_what_is_packed(db: None) -> None:
                 [table._meta.db_table],
             )
             assert cursor.fetchone() == ("e",)
+
+
+def test_postgresql_counts_what_plans_depend_on_and_nothing_packed(world: World) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite plans without")
+    analyse_tables()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tablename, attname FROM pg_stats WHERE schemaname = current_schema()")
+        counted = set(cursor.fetchall())
+    assert {("explanations_neuron", "layer"), ("explanations_simulation", "explanation_id")} <= counted
+    assert {("explanations_explanation", "search_stems"), ("explanations_excerpt", "key")} <= counted
+    assert not {table for table, column in counted if column in {"data", "peak", "tokens"}}
