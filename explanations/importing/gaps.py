@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from explanations.models import LayerGaps, SubjectModel
@@ -15,14 +16,20 @@ Files = Iterable[tuple[NeuronId, DataKind]]
 
 
 class Gaps:
-    """What one source lacks of a model, as the database knows it. Reads it all at once: few layers have gaps."""
+    """What one source lacks of a model, as the database knows it.
+
+    Reads it all at once, when it is first asked: few layers have gaps.
+    """
 
     def __init__(self, model: SubjectModel, source: str) -> None:
         """`source` is the source's address; empty for a folder."""
         self._model = model
         self._source = source
-        rows = LayerGaps.objects.filter(model=model, source=source)
-        self._known = {(row.layer, DataKind(row.kind)): set(spread(row.ranges)) for row in rows}
+
+    @cached_property
+    def _known(self) -> dict[tuple[int, DataKind], set[int]]:
+        rows = LayerGaps.objects.filter(model=self._model, source=self._source)
+        return {(row.layer, DataKind(row.kind)): set(spread(row.ranges)) for row in rows}
 
     def of(self, layer: int, kind: DataKind) -> set[int]:
         """Return the neurons of a layer whose files of this kind are known to be missing."""

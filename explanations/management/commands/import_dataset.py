@@ -72,12 +72,12 @@ class Command(BaseCommand):
         neurons = sorted(n for n in set().union(*listed.values()) if n in selection)
         if not neurons:
             raise CommandError(f"nothing to import: {options['source']} has no such files for the chosen neurons")
-        model = self.prepare(options, set().union(*listed.values()), about)
+        model, is_new = self.prepare(options, set().union(*listed.values()), about)
         kinds = [kind for kind in selection.kinds if listed[kind]]
         self.say_absent(selection.kinds, kinds)
         close_database()
         with open_ingesters(source, kinds, options["jobs"] or default_processes(len(neurons))) as ingest:
-            batches = record_gaps(ingest(_chunks(model, neurons)), Gaps(model, ""), kinds)
+            batches = record_gaps(ingest(_chunks(model, neurons, is_new=is_new)), Gaps(model, ""), kinds)
             return run_import(self.stdout, Importer(model, about.origins), batches, len(neurons))
 
     def read_web(self, options: dict[str, Any], selection: Selection, about: About) -> Outcome:
@@ -92,7 +92,7 @@ class Command(BaseCommand):
         with closing(open_web(base, options)) as source:
             probed = neurons_to_probe(places, shape.layers, shape.neurons_per_layer)
             prefix, kinds = find_dataset(source, options["model"], selection.kinds, probed)
-            model = self.prepare(options, [shape.last], about)
+            model, _ = self.prepare(options, [shape.last], about)
             self.say_absent(selection.kinds, kinds)
             return self.fetch(options, source, prefix, model, places, kinds, about)
 
@@ -128,7 +128,8 @@ class Command(BaseCommand):
         if absent := [kind for kind in asked if kind not in present]:
             self.stdout.write(f"not in this source: {', '.join(absent)}")
 
-    def prepare(self, options: dict[str, Any], listed: Collection[NeuronId], about: About) -> SubjectModel:
+    def prepare(self, options: dict[str, Any], listed: Collection[NeuronId], about: About) -> tuple[SubjectModel, bool]:
+        """Return the model that is filled, and whether it is new. CommandError where it cannot be made so."""
         try:
             model, is_new = prepare_model(
                 options["model"],
@@ -141,7 +142,7 @@ class Command(BaseCommand):
             raise CommandError(f"model “{options['model']}”: {error}") from None
         shape = f"{model.layers:,} layers of {model.neurons_per_layer:,} neurons"
         self.stdout.write(f"{'New model' if is_new else 'Model'} {model.slug} ({model.name}): {shape}")
-        return model
+        return model, is_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +239,10 @@ def record_gaps(
         gaps.record(missing=missing, found=asked - missing)
 
 
-def _chunks(model: SubjectModel, neurons: Sequence[NeuronId]) -> Iterator[Chunk]:
+def _chunks(model: SubjectModel, neurons: Sequence[NeuronId], *, is_new: bool) -> Iterator[Chunk]:
     """Yield batches of neurons, with the activation records that the database keeps of them."""
     for start in range(0, len(neurons), BATCH):
         batch = neurons[start : start + BATCH]
-        stored = read_activation_sets(model.pk, batch)
+        # A new model has none, and decoding need not wait for the database, which was closed before processes started.
+        stored = {} if is_new else read_activation_sets(model.pk, batch)
         yield [(neuron_id, stored.get(neuron_id)) for neuron_id in batch]
