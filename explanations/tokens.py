@@ -89,26 +89,23 @@ def _rest_of_element(token: str) -> str:
 
 
 def rests(tokens: Sequence[str]) -> list[str]:
-    """Return each token's element from the end of its class on."""
-    return rests_of([tokens])[0]
-
-
-def rests_of(texts: Iterable[Sequence[str]]) -> list[list[str]]:
-    """Return what `rests` does for each of these texts.
+    """Return each token's element from the end of its class on.
 
     All are escaped at once, and those that may not show themselves are made anew: a page has a thousand tokens, and
     even looking each up takes as long.
     """
-    texts = list(texts)
-    tokens = list(chain.from_iterable(texts))
     together = _BETWEEN.join(tokens)
     rests = f">{html.escape(together)}</b>".replace(_BETWEEN, f"</b>{_BETWEEN}>").split(_BETWEEN)
-    if len(rests) == len(tokens):
-        for place in _odd_places(together):
-            rests[place] = _rest_of_element(tokens[place])
-    else:
-        rests = list(map(_rest_of_element, tokens))
-    return _cut(rests, texts)
+    if len(rests) != len(tokens):
+        return list(map(_rest_of_element, tokens))
+    for place in _odd_places(together):
+        rests[place] = _rest_of_element(tokens[place])
+    return rests
+
+
+def _rests_of(texts: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return what `rests` does for each of these texts, all at once."""
+    return _cut(rests(list(chain.from_iterable(texts))), texts)
 
 
 def _odd_places(together: str) -> Iterator[int]:
@@ -153,7 +150,6 @@ def _open_with(*names: str) -> str:
 
 _SHADE_NAMES = _names("p", "n")
 _OPEN = [f"<b class={name}" if name else "<b" for name in _SHADE_NAMES]
-_OPENS = np.array(_OPEN, dtype=object)
 _SHADES = [*range(LEVELS + 2), *range(-LEVELS - 1, 0)]
 _OPEN_PAIR = {
     (real, simulated, differs): _open_with(real_name, simulated_name, "d" if differs else "")
@@ -168,9 +164,9 @@ def shaded(tokens: Sequence[str], values: Floats, maximum: float) -> SafeString:
     return shaded_texts([tokens], [values], maximum)[0]
 
 
-def shaded_texts(texts: Iterable[Sequence[str]], values: Sequence[Floats], maximum: float) -> list[SafeString]:
+def shaded_texts(texts: Sequence[Sequence[str]], values: Sequence[Floats], maximum: float) -> list[SafeString]:
     """Return what `shaded` does for each of these texts, all at once."""
-    return list(map(_woven, opened_parts(values, [maximum] * len(values)), rests_of(texts)))
+    return list(map(_woven, opened_parts(values, [maximum] * len(values)), _rests_of(texts)))
 
 
 def shaded_pairs(
@@ -184,7 +180,7 @@ def shaded_pairs(
     """Return what `shaded` does for each of these texts twice: by its real and by its simulated values."""
     count = len(texts)
     opened = opened_parts([*real, *simulated], [real_maximum] * count + [simulated_maximum] * count)
-    columns = zip(rests_of(texts), opened[:count], opened[count:], strict=True)
+    columns = zip(_rests_of(texts), opened[:count], opened[count:], strict=True)
     return [(_woven(opens, rest), _woven(others, rest)) for rest, opens, others in columns]
 
 
@@ -217,8 +213,18 @@ def opened_parts(parts: Sequence[Floats], maxima: Sequence[float]) -> list[list[
         return []
     values = np.concatenate([v if most > 0 else np.zeros(len(v)) for v, most in zip(parts, maxima, strict=True)])
     scales = np.repeat([most if most > 0 else 1.0 for most in maxima], list(map(len, parts)))
-    opened: list[str] = _OPENS[_shades(values, scales)].tolist()
-    return _cut(opened, parts)
+    return _cut(opened(values, scales), parts)
+
+
+def opened(values: Floats, scales: Floats | float, before: str = "") -> list[str]:
+    """Return the beginnings of elements by values relative to positive `scales`, with `before` before each."""
+    found: list[str] = _opens(before)[_shades(values, scales)].tolist()
+    return found
+
+
+@lru_cache(maxsize=8)
+def _opens(before: str) -> np.ndarray:
+    return np.array([before + opening for opening in _OPEN], dtype=object)
 
 
 def _cut(together: _Together, parts: Sequence[Sized]) -> list[_Together]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
-from itertools import chain, islice
+from itertools import accumulate, islice, pairwise
 from typing import cast
 
 import msgspec
 import numpy as np
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils.safestring import SafeString
 
 from explanations import tokens as markup
@@ -18,8 +18,9 @@ from explanations.import_commands import import_command
 from explanations.models import Neuron, SubjectModel
 from explanations.neuron_page.elements import escape_all
 from explanations.pipeline import packing
-from explanations.pipeline.records import NeuronId, NeuronWeights, Related, TokenValues
-from explanations.prepared import number_list, prepared_cursor
+from explanations.pipeline.packing import NeuronColumns, RelatedColumns, TokenColumns
+from explanations.pipeline.records import NeuronId
+from explanations.prepared import LARGEST, number_list, prepared_cursor
 from explanations.templatetags.neurons import score_bar
 
 FIRST_TOKENS = 20
@@ -70,9 +71,9 @@ def build_related(neuron: Neuron) -> RelatedSection | None:
     """
     if not hasattr(neuron, "related_set"):
         return None
-    related = packing.unpack_related(neuron.related_set.data)
+    related = packing.read_related(neuron.related_set.data)
     by_activation, by_weight = _token_groups(related)
-    neurons = _neurons(neuron.model, related)
+    neurons = None if related.neurons is None else _neurons(neuron.model, related.neurons)
     return RelatedSection(
         by_activation=by_activation,
         by_weight=by_weight,
@@ -88,47 +89,59 @@ def _find_missing(model: SubjectModel, groups: Iterable[NeuronGroup]) -> Missing
     return MissingNeurons(len(missing), import_command(model, (neuron_id.layer for neuron_id in missing)))
 
 
-def _token_groups(related: Related) -> tuple[TokenGroup | None, Sequence[TokenGroup] | None]:
+# Tokens
+
+_BY_WEIGHT = ("Input, positive", "Input, negative", "Output, positive", "Output, negative")
+
+
+def _token_groups(related: RelatedColumns) -> tuple[TokenGroup | None, Sequence[TokenGroup] | None]:
     """Return the tokens by activation and by weight; all are drawn at once."""
     by_activation, by_weight = related.tokens_by_activation, related.tokens_by_weight
     titled = [] if by_activation is None else [("Highest mean activation", by_activation)]
     if by_weight is not None:
-        titled += [
-            ("Input, positive", by_weight.input_positive),
-            ("Input, negative", by_weight.input_negative),
-            ("Output, positive", by_weight.output_positive),
-            ("Output, negative", by_weight.output_negative),
-        ]
-    groups = _draw_tokens(titled)
+        titled += zip(_BY_WEIGHT, by_weight, strict=True)
+    groups = iter(_draw_tokens(titled))
     return None if by_activation is None else next(groups), None if by_weight is None else list(groups)
 
 
-def _draw_tokens(titled: Sequence[tuple[str, TokenValues]]) -> Iterator[TokenGroup]:
-    known = [_known(pairs) for _, pairs in titled]
-    strongest = [max(map(abs, values), default=0.0) for _, values in known]
-    opened = markup.opened_parts([np.array(values) for _, values in known], strongest)
-    strengths = iter(_strengths([value for _, values in known for value in values], " {}</span> "))
-    for (title, _), (tokens, _), opens in zip(titled, known, opened, strict=True):
-        written = list(islice(strengths, len(tokens)))
-        first, rest = (_draw(tokens[part], opens[part], written[part]) for part in (_FIRST, _REST))
-        yield TokenGroup(title, first, rest, max(0, len(tokens) - FIRST_TOKENS))
+def _draw_tokens(titled: Sequence[tuple[str, TokenColumns]]) -> list[TokenGroup]:
+    if not titled:
+        return []
+    listed = _known([columns for _, columns in titled])
+    tokens = [token for columns in listed for token in cast(Sequence[str], columns.tokens)]
+    values = np.concatenate([columns.values for columns in listed]).astype(np.float64)
+    numbers, ends = values.tolist(), list(accumulate(len(columns.tokens) for columns in listed))
+    strongest = [max(map(abs, numbers[start:end]), default=0.0) or 1.0 for start, end in pairwise([0, *ends])]
+    scales = np.repeat(strongest, [len(columns.tokens) for columns in listed])
+    opens = markup.opened(values, scales, before="<span>")
+    drawn = markup.weave(opens, markup.rests(tokens), _strengths(numbers, " {}</span> "))
+    return [
+        _group(title, drawn[start * _PIECES : end * _PIECES])
+        for (title, _), (start, end) in zip(titled, pairwise([0, *ends]), strict=True)
+    ]
 
 
-_FIRST, _REST = slice(FIRST_TOKENS), slice(FIRST_TOKENS, None)
+_PIECES = 3
+"""A token is drawn in so many."""
+_FIRST, _REST = slice(FIRST_TOKENS * _PIECES), slice(FIRST_TOKENS * _PIECES, None)
 
 
-def _draw(tokens: Sequence[str], opens: Sequence[str], strengths: Sequence[str]) -> SafeString:
-    columns = markup.weave(["<span>"] * len(tokens), opens, markup.rests(tokens), strengths)
-    return SafeString("".join(columns))  # the markup of tokens is escaped, and the rest is numbers
+def _group(title: str, drawn: Sequence[str]) -> TokenGroup:
+    # Safe: the markup of tokens is escaped, and the rest is numbers.
+    first, rest = (
+        SafeString("".join(part)) for part in (drawn[: FIRST_TOKENS * _PIECES], drawn[FIRST_TOKENS * _PIECES :])
+    )
+    return TokenGroup(title, first, rest, max(0, len(drawn) // _PIECES - FIRST_TOKENS))
 
 
-def _known(pairs: TokenValues) -> tuple[Sequence[str], Sequence[float]]:
+def _known(listed: Sequence[TokenColumns]) -> Sequence[TokenColumns]:
     """Return the tokens and values of those pairs that have both."""
-    tokens, values = pairs.tokens, pairs.values
-    if None in tokens or None in values:
-        known = [(t, v) for t, v in zip(tokens, values, strict=True) if t is not None and v is not None]
-        return [t for t, _ in known], [v for _, v in known]
-    return cast(Sequence[str], tokens), cast(Sequence[float], values)
+    if not np.isnan(np.concatenate([columns.values for columns in listed])).any() and not any(
+        None in columns.tokens for columns in listed
+    ):
+        return listed
+    places = [[i for i, t in enumerate(c.tokens) if t is not None and not np.isnan(c.values[i])] for c in listed]
+    return [TokenColumns([c.tokens[i] for i in p], c.values[p]) for c, p in zip(listed, places, strict=True)]
 
 
 def _strengths(values: Sequence[float], around: str = "{}") -> list[str]:
@@ -143,53 +156,46 @@ def _strengths(values: Sequence[float], around: str = "{}") -> list[str]:
     return lines.replace("-", "\u2212").split("\n")
 
 
-_SIDES = (
-    ("upstream_positive", "Upstream, positive"),
-    ("upstream_negative", "Upstream, negative"),
-    ("downstream_positive", "Downstream, positive"),
-    ("downstream_negative", "Downstream, negative"),
-)
+# Neurons
+
+_SIDES = ("Upstream, positive", "Upstream, negative", "Downstream, positive", "Downstream, negative")
 
 
-def _neurons(model: SubjectModel, related: Related) -> list[NeuronGroup] | None:
-    if related.neurons is None:
-        return None
-    sides = [(title, side) for name, title in _SIDES if (side := getattr(related.neurons, name)) is not None]
-    known = _find_headline_cells(model, {_number(n) for _, side in sides for n in side.neurons})
-    rows = iter(_rows(model, [side for _, side in sides], known))
+def _neurons(model: SubjectModel, sides: Sequence[NeuronColumns | None]) -> list[NeuronGroup]:
+    titled = [(title, side) for title, side in zip(_SIDES, sides, strict=True) if side is not None]
+    cells = _find_headline_cells(model, {place for _, side in titled for place in side.places})
+    rows = iter(_rows(model, [side for _, side in titled], cells))
     return [
         NeuronGroup(
             title,
             # Safe: addresses and texts are escaped, the rest is numbers.
-            SafeString("".join(islice(rows, len(side.neurons)))),
-            frozenset(n for n in side.neurons if _number(n) not in known),
+            SafeString("".join(islice(rows, len(side.places)))),
+            frozenset(packing.place_of(place) for place in side.places if place not in cells),
         )
-        for title, side in sides
+        for title, side in titled
     ]
 
 
-def _rows(model: SubjectModel, sides: Sequence[NeuronWeights], cells: Mapping[int, str]) -> list[str]:
+def _rows(model: SubjectModel, sides: Sequence[NeuronColumns], cells: Mapping[int, str]) -> list[str]:
     """Return the tables' rows, made here and not in a template's loop: a page has forty of them."""
     address = escape(pattern("neuron", model.slug, numbers=2))
     row = f'<tr><td><a href="{address}">%d:%d</a></td><td class="number weight">%s</td>%s</tr>\n'
+    places = [place for side in sides for place in side.places]
     strengths = _strengths([weight for side in sides for weight in side.weights])
     return [
-        row % (n.layer, n.index, n.layer, n.index, strength, cells.get(_number(n), _NOT_IMPORTED))
-        for n, strength in zip(chain.from_iterable(side.neurons for side in sides), strengths, strict=True)
+        row % (layer := place & _LAYER, index := place >> 32, layer, index, strength, cells.get(place, _NOT_IMPORTED))
+        for place, strength in zip(places, strengths, strict=True)
     ]
 
 
-def _number(neuron_id: NeuronId) -> int:
-    """Return a place as one number, in the order of the index."""
-    return neuron_id.layer << 32 | neuron_id.index
-
-
+_LAYER = 0xFFFFFFFF
+"""The bits of a place that are the neuron's layer."""
 _NOT_IMPORTED = '<td class="muted" colspan="2">not imported</td>'
 _NO_EXPLANATION = '<td class="muted" colspan="2">no explanation</td>'
 
 
 def _find_headline_cells(model: SubjectModel, wanted: Collection[int]) -> dict[int, str]:
-    """Return the cells that tell what each of these neurons is said to do, without those that are not imported.
+    """Return the cells that tell what the neurons at these places are said to do, without those that are not imported.
 
     One query, of an index seek a neuron. In SQL, since the ORM takes longer to build this condition of forty neurons
     than databases take to answer it. Their list comes first in a CROSS JOIN, since SQLite would else read the whole
@@ -197,17 +203,18 @@ def _find_headline_cells(model: SubjectModel, wanted: Collection[int]) -> dict[i
     """
     if not wanted:
         return {}
-    table = connection.ops.quote_name(Neuron._meta.db_table)
-    source, listed = number_list(connection.vendor, sorted(wanted))
+    database = connections[DEFAULT_DB_ALIAS]
+    table = database.ops.quote_name(Neuron._meta.db_table)
+    source, listed = number_list(database.vendor, [place for place in wanted if place <= LARGEST])
     sql = (
         f"SELECT wanted.value, n.headline_text, n.headline_score FROM {source} CROSS JOIN {table} n"  # noqa: S608
-        ' WHERE n.model_id = %s AND n.layer = wanted.value >> 32 AND n."index" = wanted.value & 4294967295'
+        f' WHERE n.model_id = %s AND n.layer = wanted.value & {_LAYER} AND n."index" = wanted.value >> 32'
     )
-    with prepared_cursor(connection) as cursor:
+    with prepared_cursor(database) as cursor:
         cursor.execute(sql, [listed, model.pk])
         found = cursor.fetchall()
     texts = escape_all([text for _, text, _ in found])
     return {
-        number: f'<td class="text">{text}</td><td class="number">{score_bar(score)}</td>' if text else _NO_EXPLANATION
-        for (number, _, score), text in zip(found, texts, strict=True)
+        place: f'<td class="text">{text}</td><td class="number">{score_bar(score)}</td>' if text else _NO_EXPLANATION
+        for (place, _, score), text in zip(found, texts, strict=True)
     }

@@ -351,6 +351,17 @@ def test_related_tokens_and_neurons_are_shown_with_what_is_known_of_them(client:
     assert "Upstream" not in text
 
 
+def test_a_related_neuron_that_no_model_has_is_not_imported(client: Client, world: World) -> None:
+    far = NeuronWeights((NeuronId(2**32 - 1, 2**32 - 1),), (0.5,))
+    related = Related(neurons=RelatedNeurons(far, None, None, None))
+    RelatedSet.objects.create(neuron=world.neuron, data=packing.pack_related(related))
+
+    text = words(section(read(client), "related"))
+
+    assert "Upstream, positive 4294967295:4294967295 0.500 not imported" in text
+    assert "No related tokens are stored" in text
+
+
 def test_everything_hostile_is_escaped(client: Client, world: World) -> None:
     relate(world.hostile)
     for url in ("", "?view=overlay", "?excerpts=q1", f"?explanation={world.baseline.pk}"):

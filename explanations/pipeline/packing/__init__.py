@@ -13,7 +13,16 @@ from explanations.pipeline.packing.records import (
     pack_records,
     unpack_records,
 )
-from explanations.pipeline.packing.related import merge_related, pack_related, unpack_related
+from explanations.pipeline.packing.related import (
+    NeuronColumns,
+    RelatedColumns,
+    TokenColumns,
+    merge_related,
+    pack_related,
+    place_of,
+    read_related,
+    unpack_related,
+)
 from explanations.pipeline.packing.sequences import (
     SCORES,
     PackedSequence,
@@ -28,13 +37,16 @@ __all__ = [
     "SCORES",
     "Doubles",
     "Lengths",
+    "NeuronColumns",
     "PackedRecord",
     "PackedSequence",
     "PackingError",
     "Planes",
     "RecordBatch",
     "RecordTable",
+    "RelatedColumns",
     "SequenceTable",
+    "TokenColumns",
     "excerpt_key",
     "join_records",
     "join_sequences",
@@ -47,6 +59,8 @@ __all__ = [
     "pack_sequence_table",
     "pack_sequences",
     "pack_tokens",
+    "place_of",
+    "read_related",
     "round_trip",
     "split_records",
     "split_sequences",

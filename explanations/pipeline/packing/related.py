@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from explanations.pipeline.packing.errors import PackingError
 from explanations.pipeline.packing.tokens import pack_tokens, unpack_tokens
@@ -27,26 +28,11 @@ def _pack_token_values(pair: TokenValues) -> list[bytes]:
     return [pack_tokens(pair.tokens), values.tobytes()]
 
 
-def _unpack_token_values(packed: list[bytes]) -> TokenValues:
-    values = np.frombuffer(packed[1], "<f4")
-    numbers = values.tolist()
-    if np.isnan(values).any():
-        numbers = [None if math.isnan(v) else v for v in numbers]
-    return TokenValues(unpack_tokens(packed[0]), tuple(numbers))
-
-
 def _pack_neurons(side: NeuronWeights | None) -> list[bytes] | None:
     if side is None:
         return None
     ids = np.array([(n.layer, n.index) for n in side.neurons], dtype="<u4")
     return [ids.tobytes(), np.asarray(side.weights, dtype="<f4").tobytes()]
-
-
-def _unpack_neurons(packed: list[bytes] | None) -> NeuronWeights | None:
-    if packed is None:
-        return None
-    ids = np.frombuffer(packed[0], "<u4").reshape(-1, 2).tolist()
-    return NeuronWeights(tuple(NeuronId(*pair) for pair in ids), tuple(np.frombuffer(packed[1], "<f4").tolist()))
 
 
 _WEIGHT_SIDES = ("input_positive", "input_negative", "output_positive", "output_negative")
@@ -70,16 +56,82 @@ def pack_related(related: Related) -> bytes:
     )
 
 
-def unpack_related(data: bytes | memoryview) -> Related:
+class TokenColumns(msgspec.Struct, frozen=True):
+    """Tokens with their strengths."""
+
+    tokens: Sequence[str | None]
+    values: npt.NDArray[np.float32]
+    """[token]; NaN is unknown"""
+
+
+class NeuronColumns(msgspec.Struct, frozen=True):
+    """Neurons with their weights."""
+
+    places: list[int]
+    """each neuron's index << 32 | layer"""
+    weights: list[float]
+
+
+class RelatedColumns(msgspec.Struct, frozen=True):
+    """A neuron's related tokens and neurons as columns, which take a third of the time that records take."""
+
+    tokens_by_activation: TokenColumns | None
+    tokens_by_weight: Sequence[TokenColumns] | None
+    """in the order of `WeightTokens`"""
+    neurons: Sequence[NeuronColumns | None] | None
+    """in the order of `RelatedNeurons`"""
+
+
+def read_related(data: bytes | memoryview) -> RelatedColumns:
     """Return what `pack_related` packed."""
     version, by_activation, by_weight, neurons = msgspec.msgpack.decode(data)
     if version != VERSION:
         raise PackingError(f"related tokens and neurons of version {version}, this program reads {VERSION}")
-    return Related(
-        None if by_activation is None else _unpack_token_values(by_activation),
-        None if by_weight is None else WeightTokens(*map(_unpack_token_values, by_weight)),
-        None if neurons is None else RelatedNeurons(*map(_unpack_neurons, neurons)),
+    return RelatedColumns(
+        None if by_activation is None else _read_tokens(by_activation),
+        None if by_weight is None else list(map(_read_tokens, by_weight)),
+        None if neurons is None else list(map(_read_neurons, neurons)),
     )
+
+
+def _read_tokens(packed: Sequence[bytes]) -> TokenColumns:
+    return TokenColumns(unpack_tokens(packed[0]), np.frombuffer(packed[1], "<f4"))
+
+
+def _read_neurons(packed: Sequence[bytes] | None) -> NeuronColumns | None:
+    if packed is None:
+        return None
+    places, weights = packed
+    return NeuronColumns(np.frombuffer(places, "<u8").tolist(), np.frombuffer(weights, "<f4").tolist())
+
+
+def place_of(number: int) -> NeuronId:
+    """Return the neuron of one of `NeuronColumns.places`."""
+    return NeuronId(number & 0xFFFFFFFF, number >> 32)
+
+
+def unpack_related(data: bytes | memoryview) -> Related:
+    """Return what `pack_related` packed, as records."""
+    columns = read_related(data)
+    by_activation, by_weight, neurons = columns.tokens_by_activation, columns.tokens_by_weight, columns.neurons
+    return Related(
+        None if by_activation is None else _token_values(by_activation),
+        None if by_weight is None else WeightTokens(*map(_token_values, by_weight)),
+        None
+        if neurons is None
+        else RelatedNeurons(*(None if side is None else _neuron_weights(side) for side in neurons)),
+    )
+
+
+def _token_values(columns: TokenColumns) -> TokenValues:
+    values = (None if math.isnan(value) else value for value in columns.values.tolist())
+    return TokenValues(tuple(columns.tokens), tuple(values))
+
+
+def _neuron_weights(columns: NeuronColumns | None) -> NeuronWeights | None:
+    if columns is None:
+        return None
+    return NeuronWeights(tuple(map(place_of, columns.places)), tuple(columns.weights))
 
 
 def merge_related(old: bytes | memoryview, new: bytes) -> bytes:
