@@ -13,6 +13,7 @@ from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
 from msgspec import structs
 
+from explanations import subjects
 from explanations.addresses import address
 from explanations.forms.neuron import VIEWS, PageState, read_state
 from explanations.frames import render_framed
@@ -54,7 +55,7 @@ def neuron(request: HtmxHttpRequest, slug: str, layer: int, index: int) -> HttpR
 
 def _page(request: HtmxHttpRequest, row: Neuron, page: NeuronPage) -> HttpResponse:
     """Show the whole page."""
-    context = {"request": request, **_context(row, page), "tried": _tried(request, row)}
+    context = {"request": request, **_context(row, page), **_tried(request, row)}
     slots = {
         "title": (_title(row, page),),
         "breadcrumbs": write_section("explanations/_neuron_breadcrumbs.html", context),
@@ -70,13 +71,12 @@ def _title(row: Neuron, page: NeuronPage) -> str:
     return escape(f"Neuron {row.layer}:{row.index}{says} – {row.model.name}")
 
 
-def _tried(request: HtmxHttpRequest, row: Neuron) -> str:
-    """Return what the page shows of texts that people try on this neuron."""
-    trying = offer_trying(row)
-    if not trying.is_configured and not trying.kept:
-        return ""
-    context = {"neuron": row, "model": row.model, "trying": trying}
-    return render_to_string("explanations/_neuron_tried.html", context, request)
+def _tried(request: HtmxHttpRequest, row: Neuron) -> dict[str, Any]:
+    """Return what the page shows of texts that people try on this neuron: mostly none can be, and none were kept."""
+    if not subjects.is_configured(row.model.slug) and not getattr(row, "has_kept", True):
+        return {}
+    context = {"neuron": row, "model": row.model, "trying": offer_trying(row)}
+    return {**context, "tried": render_to_string("explanations/_neuron_tried.html", context, request)}
 
 
 @require_safe

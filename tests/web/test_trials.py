@@ -42,6 +42,8 @@ def test_the_neurons_page_offers_the_form_to_who_is_signed_in_and_says_the_limit
     assert f'hx-post="{TRY_URL}"' in page
     assert f'maxlength="{MOST_CHARACTERS}"' in page
     assert "At most 256 tokens (2,000 characters); 60 texts an hour." in text_of(page)
+    assert '<a href="#try">Try a text</a>' in page
+    assert "#kept" not in page
 
 
 def test_others_are_led_to_sign_in(client: Client, world: World) -> None:
@@ -330,7 +332,10 @@ def test_kept_texts_are_shown_where_no_folder_is_configured_any_more(
 ) -> None:
     tried(world, keep=True)
     settings.NEURONVIEWER_SUBJECTS = {}
-    assert "Texts that people kept" in get(client, NEURON_URL)
+    page = get(client, NEURON_URL)
+    assert "Texts that people kept" in page
+    assert '<a href="#kept">Kept texts</a>' in page
+    assert "#try" not in page
 
 
 def test_others_neither_keep_nor_delete(client: Client, world: World) -> None:
