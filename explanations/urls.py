@@ -21,6 +21,8 @@ register_converter(ModelSlugConverter, "model")
 NEURON = "<model:slug>/layers/<int:layer>/neurons/<int:index>/"
 
 urlpatterns = [
+    # First, since most visits are to neurons, and Django tries one pattern after the other.
+    path(NEURON, neuron.neuron, name="neuron"),
     path("", overview.overview, name="overview"),
     path("go/", overview.go, name="go"),
     path("random/", overview.random_neuron, name="random"),
@@ -51,7 +53,6 @@ urlpatterns = [
     path("<model:slug>/", model.model, name="model"),
     path("<model:slug>/layers/<int:layer>/", layer.layer, name="layer"),
     path("<model:slug>/fire/", trials.fire, name="fire"),
-    path(NEURON, neuron.neuron, name="neuron"),
     path(NEURON + "excerpts/", neuron.excerpts, name="excerpts"),
     path(NEURON + "re-explain/", jobs.reexplain, name="reexplain"),
     path(NEURON + "explain/", jobs.explain, name="explain"),
