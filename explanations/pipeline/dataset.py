@@ -12,14 +12,14 @@ from functools import lru_cache
 from itertools import accumulate, chain
 from typing import TypeAlias
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, Raw
 
 from explanations.pipeline import dataset_objects as objects
-from explanations.pipeline.dataset_objects import MAX_TOKENS, BrokenFileError
-from explanations.pipeline.excerpts import Excerpt, Excerpts
+from explanations.pipeline.array_cutting import Arrays
+from explanations.pipeline.excerpts import MAX_TOKENS, Excerpt, Excerpts
+from explanations.pipeline.json_reading import BrokenFileError, decode, decode_text, text_list
 from explanations.pipeline.records import (
     NORMALISED_SCALE,
     ActivationRecord,
@@ -61,32 +61,12 @@ def _check_correlation(score: float | None) -> float | None:
     return score
 
 
-_PACKED_DOUBLE = np.dtype([("type", "u1"), ("value", ">f8")])
-_encode = msgspec.msgpack.Encoder().encode
-
-
-def join(parts: Iterable[list[float]]) -> Doubles:
-    """Return lists of numbers, floats all, as one array [sum of lengths].
-
-    By way of MessagePack, where each is a byte and a big-endian double: numpy alone takes three times as long.
-    """
-    numbers: list[float] = []
-    for part in parts:
-        numbers += part
-    packed = _encode(numbers)
-    header = len(packed) - _PACKED_DOUBLE.itemsize * len(numbers)
-    assert header in (1, 3, 5), f"{len(packed)} bytes of {len(numbers)} numbers"
-    return np.frombuffer(packed, _PACKED_DOUBLE, len(numbers), header)["value"].astype(np.float64)
-
-
-def _lengths(parts: Sequence[Sequence[float]], excerpts: Sequence[Excerpt], what: str) -> list[int]:
-    """Return each excerpt's length. BrokenFileError where it has not as many numbers as tokens."""
-    lengths = list(map(len, parts))
+def _check_lengths(lengths: Sequence[int], excerpts: Sequence[Excerpt], what: str) -> None:
+    """BrokenFileError where an excerpt has not as many numbers as tokens."""
     counts = [excerpt.length for excerpt in excerpts]
     if lengths != counts:
         at = next(i for i, (length, count) in enumerate(zip(lengths, counts, strict=True)) if length != count)
         raise BrokenFileError(f"wrong lengths: excerpt {at} has {counts[at]} tokens but {lengths[at]} {what}")
-    return lengths
 
 
 def split_columns(values: Doubles, lengths: Sequence[int]) -> list[Doubles]:
@@ -140,7 +120,12 @@ class RecordColumns:
 
 def decode_record(data: bytes, neuron_id: NeuronId, excerpts: Excerpts) -> RecordColumns:
     """Return the activation records in a file of `neuron_id`."""
-    file = objects.decode(objects.record_decoder, data)
+    return objects.RECORD_FILE.read(data, lambda file, arrays: _record(file, arrays, neuron_id, excerpts))
+
+
+def _record(
+    file: objects.NeuronRecord[int, int], arrays: Arrays, neuron_id: NeuronId, excerpts: Excerpts
+) -> RecordColumns:
     _check_neuron_id(file.neuron_id, neuron_id)
     quantiles = file.random_sample_by_quantile or []
     if len(quantiles) > MAX_QUANTILES or len(file.quantile_boundaries or []) > MAX_QUANTILES:
@@ -152,15 +137,15 @@ def decode_record(data: bytes, neuron_id: NeuronId, excerpts: Excerpts) -> Recor
     bottom = file.most_negative_activation_records or []
     records += bottom
     kinds += [int(Kind.BOTTOM)] * len(bottom)
-    found = [excerpts[bytes(record.tokens)] for record in records]
-    activations = [record.activations for record in records]
-    lengths = _lengths(activations, found, "activations")
+    found = [excerpts[tokens] for tokens in arrays.take_tokens([record.tokens for record in records])]
+    activations, lengths = arrays.take_numbers([record.activations for record in records])
+    _check_lengths(lengths, found, "activations")
     return RecordColumns(
         neuron_id,
         found,
         kinds,
         lengths,
-        join(activations),
+        activations,
         None if file.quantile_boundaries is None else tuple(file.quantile_boundaries),
         (file.mean, file.variance, file.skewness, file.kurtosis),
     )
@@ -215,7 +200,12 @@ class ExplanationColumns:
 
 def decode_explanations(data: bytes, neuron_id: NeuronId, excerpts: Excerpts) -> list[ExplanationColumns]:
     """Return the explanations in a file of `neuron_id`, in its order."""
-    file = objects.decode(objects.results_decoder, data)
+    return objects.RESULTS_FILE.read(data, lambda file, arrays: _explanations(file, arrays, neuron_id, excerpts))
+
+
+def _explanations(
+    file: objects.SimulationResults[int, int], arrays: Arrays, neuron_id: NeuronId, excerpts: Excerpts
+) -> list[ExplanationColumns]:
     _check_neuron_id(file.neuron_id, neuron_id)
     given = file.scored_explanations
     if given is UNSET:
@@ -224,19 +214,19 @@ def decode_explanations(data: bytes, neuron_id: NeuronId, excerpts: Excerpts) ->
         raise BrokenFileError("not of the expected form: it has no scored_explanations")
     if len(given) > MAX_EXPLANATIONS:
         raise BrokenFileError(f"{len(given)} explanations of one neuron; at most {MAX_EXPLANATIONS} can be kept")
-    return [_explanation(item, excerpts) for item in given]
+    return [_explanation(item, arrays, excerpts) for item in given]
 
 
-def _explanation(item: objects.ScoredExplanation, excerpts: Excerpts) -> ExplanationColumns:
+def _explanation(item: objects.ScoredExplanation[int, int], arrays: Arrays, excerpts: Excerpts) -> ExplanationColumns:
     raw = item.explanation_or_baseline if item.explanation is UNSET else item.explanation
-    text = None if raw is UNSET else objects.decode_text(raw)
+    text = None if raw is UNSET else decode_text(raw)
     if not isinstance(text, str) or not text:
         raise BrokenFileError("an explanation has no text")
     simulation = item.scored_simulation
-    return ExplanationColumns(text, None if simulation is None else _simulation(simulation, excerpts))
+    return ExplanationColumns(text, None if simulation is None else _simulation(simulation, arrays, excerpts))
 
 
-def _simulation(given: objects.ScoredSimulation, excerpts: Excerpts) -> SimulationColumns:
+def _simulation(given: objects.ScoredSimulation[int, int], arrays: Arrays, excerpts: Excerpts) -> SimulationColumns:
     scored = given.scored_sequence_simulations
     sequences = [item.simulation or item.sequence_simulation for item in scored]
     simulations = [sequence for sequence in sequences if sequence is not UNSET]
@@ -244,20 +234,19 @@ def _simulation(given: objects.ScoredSimulation, excerpts: Excerpts) -> Simulati
         raise BrokenFileError("not of the expected form: a scored sequence has no simulation")
     if len(scored) > MAX_TOKENS // 2:
         raise BrokenFileError(f"{len(scored)} simulated excerpts; at most {MAX_TOKENS // 2} can be kept")
-    found = [excerpts[bytes(sequence.tokens)] for sequence in simulations]
-    simulated = [sequence.expected_activations for sequence in simulations]
-    real = [item.true_activations for item in scored]
-    lengths = _lengths(simulated, found, "simulated activations")
-    _lengths(real, found, "true activations")
-    both = join([*simulated, *real])
+    found = [excerpts[tokens] for tokens in arrays.take_tokens([sequence.tokens for sequence in simulations])]
+    simulated, lengths = arrays.take_numbers([sequence.expected_activations for sequence in simulations])
+    real, real_lengths = arrays.take_numbers([item.true_activations for item in scored])
+    _check_lengths(lengths, found, "simulated activations")
+    _check_lengths(real_lengths, found, "true activations")
     rows = [
         (_check_correlation(s.ev_correlation_score), s.rsquared_score, s.absolute_dev_explained_score) for s in scored
     ]
     return SimulationColumns(
         found,
         lengths,
-        both[: len(both) // 2],
-        both[len(both) // 2 :],
+        simulated,
+        real,
         Scores(
             _check_correlation(given.ev_correlation_score), given.rsquared_score, given.absolute_dev_explained_score
         ),
@@ -266,7 +255,7 @@ def _simulation(given: objects.ScoredSimulation, excerpts: Excerpts) -> Simulati
     )
 
 
-def _scale(simulations: Iterable[objects.SequenceSimulation]) -> str:
+def _scale(simulations: Iterable[objects.SequenceSimulation[int, int]]) -> str:
     scales = {s.unit if s.activation_scale is UNSET else s.activation_scale for s in simulations}
     named = {scale for scale in scales if scale is not UNSET}
     if len(named) > 1:
@@ -278,7 +267,7 @@ def _scale(simulations: Iterable[objects.SequenceSimulation]) -> str:
 
 
 def _token_values(raw: Raw, values: list[float | None]) -> TokenValues:
-    tokens = objects.text_list(raw)
+    tokens = text_list(raw)
     if len(tokens) != len(values):
         raise BrokenFileError(f"wrong lengths: {len(tokens)} tokens but {len(values)} values")
     _check_single_precision(values)
@@ -293,13 +282,13 @@ def _check_single_precision(values: Sequence[float | None]) -> None:
 
 def decode_tokens_by_activation(data: bytes) -> TokenValues:
     """Return the tokens in a file of related tokens by activation."""
-    file = objects.decode(objects.averages_decoder, data)
+    file = decode(objects.averages_decoder, data)
     return _token_values(file.tokens, file.average_activations)
 
 
 def decode_tokens_by_weight(data: bytes) -> WeightTokens:
     """Return the tokens in a file of related tokens by weight."""
-    file = objects.decode(objects.weights_decoder, data)
+    file = decode(objects.weights_decoder, data)
     sides = (file.input_positive, file.input_negative, file.output_positive, file.output_negative)
     return WeightTokens(*(_token_values(side.tokens, side.strengths) for side in sides))
 
@@ -331,5 +320,5 @@ def _both_signs(side: objects.NeuronSide | None) -> tuple[NeuronWeights | None, 
 
 def decode_related_neurons(data: bytes) -> RelatedNeurons:
     """Return the neurons in a file of related neurons."""
-    file = objects.decode(objects.neurons_decoder, data)
+    file = decode(objects.neurons_decoder, data)
     return RelatedNeurons(*_both_signs(file.c_fc), *_both_signs(file.c_proj))

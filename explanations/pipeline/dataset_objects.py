@@ -1,25 +1,25 @@
-"""The objects of the public files as they stand in JSON, and how such JSON is read.
-
-Strict and fast at first; what Python's own json module writes beyond the standard (bare NaN, lone surrogates) is read
-too. Tokens stay JSON text: see `excerpts`.
-"""
+"""The objects of the public files as they stand in JSON. Those with many arrays are read in pieces."""
 
 from __future__ import annotations
 
-import json
-import re
-from typing import Any, Literal, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-MAX_TOKENS = 65535
+from explanations.pipeline.array_cutting import Arrays, Cutter
+from explanations.pipeline.json_reading import BrokenFileError, decode
+
 Scale: TypeAlias = Literal["neuron_activations", "simulated_normalized_activations"]
 T = TypeVar("T")
-
-
-class BrokenFileError(ValueError):
-    """A file that cannot be taken, with the reason in words."""
+Place: TypeAlias = Annotated[int, Meta(ge=0)]
+"""of an array that was cut out of the file"""
+Tokens = TypeVar("Tokens")
+"""`Raw`, or `Place`"""
+Numbers = TypeVar("Numbers")
+"""`list[float]`, or `Place`"""
+Built = TypeVar("Built")
 
 
 # The files' objects. Both names of a field that was renamed; unknown fields are left aside.
@@ -32,58 +32,58 @@ class NeuronId(Struct):
     idx: int | UnsetType = UNSET
 
 
-class ActivationRecord(Struct):
-    tokens: Raw
-    activations: list[float]
+class ActivationRecord(Struct, Generic[Tokens, Numbers]):
+    tokens: Tokens
+    activations: Numbers
 
 
-class NeuronRecord(Struct):
+class NeuronRecord(Struct, Generic[Tokens, Numbers]):
     neuron_id: NeuronId
-    random_sample: list[ActivationRecord]
-    most_positive_activation_records: list[ActivationRecord]
-    random_sample_by_quantile: list[list[ActivationRecord]] | None = None
+    random_sample: list[ActivationRecord[Tokens, Numbers]]
+    most_positive_activation_records: list[ActivationRecord[Tokens, Numbers]]
+    random_sample_by_quantile: list[list[ActivationRecord[Tokens, Numbers]]] | None = None
     quantile_boundaries: list[float] | None = None
     mean: float | None = None
     variance: float | None = None
     skewness: float | None = None
     kurtosis: float | None = None
-    most_negative_activation_records: list[ActivationRecord] | None = None
+    most_negative_activation_records: list[ActivationRecord[Tokens, Numbers]] | None = None
     """of signed neurons; the public files do not have it"""
 
 
-class SequenceSimulation(Struct):
-    tokens: Raw
-    expected_activations: list[float]
+class SequenceSimulation(Struct, Generic[Tokens, Numbers]):
+    tokens: Tokens
+    expected_activations: Numbers
     activation_scale: Scale | UnsetType = UNSET
     unit: Scale | UnsetType = UNSET
 
 
-class ScoredSequence(Struct):
-    true_activations: list[float]
-    simulation: SequenceSimulation | UnsetType = UNSET
-    sequence_simulation: SequenceSimulation | UnsetType = UNSET
+class ScoredSequence(Struct, Generic[Tokens, Numbers]):
+    true_activations: Numbers
+    simulation: SequenceSimulation[Tokens, Numbers] | UnsetType = UNSET
+    sequence_simulation: SequenceSimulation[Tokens, Numbers] | UnsetType = UNSET
     ev_correlation_score: float | None = None
     rsquared_score: float | None = None
     absolute_dev_explained_score: float | None = None
 
 
-class ScoredSimulation(Struct):
-    scored_sequence_simulations: list[ScoredSequence]
+class ScoredSimulation(Struct, Generic[Tokens, Numbers]):
+    scored_sequence_simulations: list[ScoredSequence[Tokens, Numbers]]
     ev_correlation_score: float | None = None
     rsquared_score: float | None = None
     absolute_dev_explained_score: float | None = None
 
 
-class ScoredExplanation(Struct):
-    scored_simulation: ScoredSimulation | None
+class ScoredExplanation(Struct, Generic[Tokens, Numbers]):
+    scored_simulation: ScoredSimulation[Tokens, Numbers] | None
     explanation: Raw | UnsetType = UNSET
     explanation_or_baseline: Raw | UnsetType = UNSET
 
 
-class SimulationResults(Struct):
+class SimulationResults(Struct, Generic[Tokens, Numbers]):
     neuron_id: NeuronId
-    scored_explanations: list[ScoredExplanation] | UnsetType = UNSET
-    scored_explanation_or_baseline_list: list[ScoredExplanation] | UnsetType = UNSET
+    scored_explanations: list[ScoredExplanation[Tokens, Numbers]] | UnsetType = UNSET
+    scored_explanation_or_baseline_list: list[ScoredExplanation[Tokens, Numbers]] | UnsetType = UNSET
 
 
 class TokenAverages(Struct):
@@ -115,89 +115,47 @@ class RelatedNeurons(Struct):
     c_proj: NeuronSide | None = None
 
 
-record_decoder = msgspec.json.Decoder(NeuronRecord)
-results_decoder = msgspec.json.Decoder(SimulationResults)
 averages_decoder = msgspec.json.Decoder(TokenAverages)
 weights_decoder = msgspec.json.Decoder(WeightTokens)
 neurons_decoder = msgspec.json.Decoder(RelatedNeurons)
-tokens_decoder = msgspec.json.Decoder(list[str | None])
-
-# JSON to objects
-
-_NON_FINITE_VALUE = re.compile(rb'(?<=[a-z]")(\s*:\s*)(?:NaN|-?Infinity)')
-"""A value that is not finite. A quote after a letter ends a string, so this matches nothing inside of one."""
-_INFINITE_CORRELATION = re.compile(rb'ev_correlation_score"\s*:\s*-?Infinity')
-_TEXT_FIELDS = ("tokens", "explanation", "explanation_or_baseline")
 
 
-def decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
-    """Return the file's typed object, None for each value that is not finite. BrokenFileError where it does not fit."""
-    try:
-        return decoder.decode(data)
-    except (ValueError, RecursionError) as error:
-        strict = error
-    # Only now: looking for it takes a third of the time of decoding, and nearly no file has it.
-    not_finite = b"NaN" in data or b"Infinity" in data
-    if not_finite:
-        if _INFINITE_CORRELATION.search(data):
-            raise BrokenFileError("an ev_correlation_score is infinite; it must lie between -1 and 1")
-        data = _NON_FINITE_VALUE.sub(rb"\1null", data)
+# Files that are read in pieces
+
+
+class CutFile(Generic[T]):
+    """A kind of file that is read in pieces: its skeleton, and its arrays."""
+
+    def __init__(self, whole: Any, skeleton: type[T], cutter: Cutter) -> None:
+        self._whole = msgspec.json.Decoder(whole)
+        self._skeleton = msgspec.json.Decoder(skeleton)
+        self._cutter = cutter
+
+    def read(self, data: bytes, build: Callable[[T, Arrays], Built]) -> Built:
+        """Return what `build` makes of a file. BrokenFileError where the file does not fit, or from `build`."""
         try:
-            return decoder.decode(data)
-        except (ValueError, RecursionError) as error:
-            strict = error
-    try:
-        plain = _plain_json(data)
-    except (ValueError, RecursionError):
-        raise BrokenFileError(_in_words(strict, not_finite)) from None
-    try:
-        return decoder.decode(plain)
-    except (ValueError, RecursionError) as error:
-        raise BrokenFileError(_in_words(error, not_finite)) from None
+            skeleton, arrays = self._cutter.cut(data)
+            return self._build(self._skeleton.decode(skeleton), arrays, build)
+        except (ValueError, RecursionError):
+            # It is broken, or written in an unusual way. Read as a whole, it tells which.
+            file = decode(self._whole, data)
+        skeleton, arrays = self._cutter.cut(msgspec.json.encode(file))
+        try:
+            places = self._skeleton.decode(skeleton)
+        except msgspec.ValidationError:
+            # All but the tokens' form is known to be right.
+            raise BrokenFileError("tokens are not a list of texts") from None
+        return self._build(places, arrays, build)
+
+    def _build(self, skeleton: T, arrays: Arrays, build: Callable[[T, Arrays], Built]) -> Built:
+        built = build(skeleton, arrays)
+        arrays.check_taken()
+        return built
 
 
-def _plain_json(data: bytes) -> bytes:
-    """Return JSON that only Python's own module reads (lone surrogates, bare NaN) as JSON that strict parsers take."""
-    plain = json.loads(data, parse_constant=lambda _: None, object_hook=_wrap_texts)
-    return json.dumps(plain, allow_nan=False).encode()
-
-
-def _wrap_texts(item: dict[str, Any]) -> dict[str, Any]:
-    """Hide texts, which may hold lone surrogates, as {"json": their JSON}. `decode_text` opens it again."""
-    return item | {name: {"json": json.dumps(item[name])} for name in _TEXT_FIELDS if name in item}
-
-
-def decode_text(raw: bytes | Raw) -> Any:
-    """Return a raw field's value: one that strict parsers take, or one that `_wrap_texts` hid."""
-    try:
-        value = msgspec.json.decode(raw)
-        return json.loads(value["json"]) if isinstance(value, dict) else value
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise BrokenFileError("not of the expected form: a text that cannot be decoded") from None
-
-
-def _in_words(error: Exception, not_finite: bool) -> str:
-    """Return why a strict parser refused a file."""
-    reason = str(error)
-    if isinstance(error, msgspec.ValidationError):
-        if not_finite and "`null`" in reason:
-            # The parser was given null in its place; only where it stood helps.
-            _, at, place = reason.rpartition(" - at ")
-            return f"NaN or Infinity where a number must be{at}{place if at else ''}"
-        return f"not of the expected form: {reason}"
-    if isinstance(error, RecursionError):
-        return "not of the expected form: nested too deeply"
-    if "truncated" in reason:
-        return "truncated: the file ends in the middle of its JSON"
-    return f"bad JSON: {reason.removeprefix('JSON is malformed: ')}"
-
-
-def text_list(raw: bytes | Raw) -> list[str | None]:
-    """Return a list of texts; None for an entry that the file left empty."""
-    try:
-        return tokens_decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        tokens = decode_text(raw)
-    if not isinstance(tokens, list) or not all(token is None or isinstance(token, str) for token in tokens):
-        raise BrokenFileError("tokens are not a list of texts")
-    return tokens
+RECORD_FILE = CutFile(NeuronRecord[Raw, list[float]], NeuronRecord[Place, Place], Cutter("activations"))
+RESULTS_FILE = CutFile(
+    SimulationResults[Raw, list[float]],
+    SimulationResults[Place, Place],
+    Cutter("expected_activations", alone="true_activations"),
+)

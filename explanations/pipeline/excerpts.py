@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple, cast
 
-from explanations.pipeline.dataset_objects import MAX_TOKENS, BrokenFileError, text_list
+from explanations.pipeline.json_reading import BrokenFileError, text_list
 from explanations.pipeline.packing import excerpt_key, pack_tokens, unpack_tokens
+
+MAX_TOKENS = 65535
 
 
 class Excerpt(NamedTuple):
@@ -29,13 +31,16 @@ class Excerpt(NamedTuple):
 
 
 class Excerpts(dict[bytes, Excerpt]):
-    """Excerpts by the JSON text of their tokens. Asked for a text that it does not know, it decodes and keeps it."""
+    """Excerpts by the JSON text of their tokens, without its brackets.
+
+    Asked for a text that it does not know, it decodes and keeps it.
+    """
 
     LIMIT = 100_000
     """Texts to keep, so that a dataset whose excerpts never recur does not fill the memory."""
 
     def __missing__(self, raw: bytes) -> Excerpt:
-        tokens = text_list(raw)
+        tokens = text_list(b"[%b]" % raw)
         if None in tokens:
             raise BrokenFileError("a token is null")
         if len(tokens) > MAX_TOKENS:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from explanations.pipeline.dataset import decode_record
-from explanations.pipeline.dataset_objects import BrokenFileError
 from explanations.pipeline.excerpts import Excerpts
+from explanations.pipeline.json_reading import BrokenFileError
 from explanations.pipeline.records import NeuronId, NeuronRecord
 
 

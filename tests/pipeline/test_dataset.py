@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from explanations.pipeline import dataset, dataset_encoding
-from explanations.pipeline.dataset_objects import BrokenFileError
 from explanations.pipeline.excerpts import Excerpts
+from explanations.pipeline.json_reading import BrokenFileError
 from explanations.pipeline.layout import ALL_KINDS, DataKind, FolderSource, NoDatasetError
 from explanations.pipeline.records import (
     NEURON_SCALE,
@@ -185,7 +185,7 @@ def test_excerpts_that_never_recur_do_not_pile_up(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Excerpts, "LIMIT", 3)
     excerpts = Excerpts()
     for i in range(10):
-        assert excerpts[json.dumps([str(i)]).encode()].tokens == (str(i),)
+        assert excerpts[b'"%d"' % i].tokens == (str(i),)
     assert len(excerpts) <= 3
 
 
@@ -228,7 +228,9 @@ BROKEN_RECORDS = {
     "null token": (small(random_sample=[{"tokens": [None], "activations": [1.0]}]), "a token is null"),
     "number token": (small(random_sample=[{"tokens": [7], "activations": [1.0]}]), "not a list of texts"),
     "no token list": (small(random_sample=[{"tokens": "a", "activations": [1.0]}]), "not a list of texts"),
-    "token object": (small(random_sample=[{"tokens": {"json": "{"}, "activations": [1.0]}]), "cannot be decoded"),
+    "token object": (small(random_sample=[{"tokens": {"a": "b"}, "activations": [1.0]}]), "not a list of texts"),
+    "tokens of objects": (small(random_sample=[{"tokens": [{"a": 1}], "activations": [1]}]), "not a list of texts"),
+    "hidden tokens": (small(random_sample=[{"tokens": [{"json": "{"}], "activations": [1]}]), "cannot be decoded"),
     "too many tokens": (
         small(random_sample=[{"tokens": ["a"] * 65536, "activations": [0] * 65536}]),
         "65536 tokens; at most 65535",

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from explanations.pipeline.dataset_objects import BrokenFileError
 from explanations.pipeline.evaluation import (
     ExplainedNeuron,
     Judging,
@@ -29,6 +28,7 @@ from explanations.pipeline.evaluation import (
 )
 from explanations.pipeline.evaluation import right_and_wrong as module
 from explanations.pipeline.ingest import Ingester
+from explanations.pipeline.json_reading import BrokenFileError
 from explanations.pipeline.layout import ALL_KINDS, DataKind, FolderSource, NoDatasetError
 from explanations.pipeline.records import NORMALISED_SCALE, ActivationRecord, NeuronId, NeuronRecord
 from explanations.pipeline.run import PipelineError

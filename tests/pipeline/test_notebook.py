@@ -9,7 +9,7 @@ import pytest
 
 import explanations.pipeline as pipeline
 from explanations.pipeline.dataset_encoding import encode_record
-from explanations.pipeline.dataset_objects import BrokenFileError
+from explanations.pipeline.json_reading import BrokenFileError
 from tests.pipeline.fake_model import FakeModel, by_token
 from tests.pipeline.test_run_plans import RECORD
 

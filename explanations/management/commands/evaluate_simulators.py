@@ -14,7 +14,6 @@ from explanations.management.commands.load_sample import SLUG
 from explanations.management.evaluation_report import Report, table
 from explanations.management.progress import show_progress
 from explanations.methods import free_simulators, open_judge, open_simulator, planned_judges, planned_simulators
-from explanations.pipeline.dataset_objects import BrokenFileError
 from explanations.pipeline.evaluation import (
     WRONG_EXPLANATIONS,
     Contestant,
@@ -33,6 +32,7 @@ from explanations.pipeline.evaluation import (
     try_explanations,
     wrong_explanations,
 )
+from explanations.pipeline.json_reading import BrokenFileError
 from explanations.pipeline.language_models import LanguageModelError
 from explanations.pipeline.layout import NoDatasetError
 from explanations.pipeline.metering import LimitReached, Meter

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from explanations.pipeline import packing
 from explanations.pipeline.dataset import decode_explanations, decode_record
-from explanations.pipeline.dataset_objects import BrokenFileError
 from explanations.pipeline.excerpts import Excerpts
 from explanations.pipeline.ingest import PackedNeuron
+from explanations.pipeline.json_reading import BrokenFileError
 from explanations.pipeline.layout import DataKind, FolderSource
 from explanations.pipeline.records import ActivationRecord, Kind, NeuronId, NeuronRecord
 from explanations.pipeline.sample_file import read_sample

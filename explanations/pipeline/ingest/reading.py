@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from explanations.pipeline import dataset
 from explanations.pipeline.dataset import ExplanationColumns, RecordColumns
-from explanations.pipeline.dataset_objects import BrokenFileError
 from explanations.pipeline.excerpts import Excerpt, Excerpts
 from explanations.pipeline.ingest.packed import PackedNeuron, Problem
+from explanations.pipeline.json_reading import BrokenFileError
 from explanations.pipeline.layout import DataKind, Source
 from explanations.pipeline.records import NeuronId, Related
 
