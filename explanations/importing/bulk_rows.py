@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-from django.db import connection, models
+from django.db import IntegrityError, connection, models, transaction
 from django.db.backends.utils import CursorWrapper
 
 from explanations.models import ActivationSet, Excerpt, Explanation, Neuron, RelatedSet, Simulation
 
 Row = tuple[Any, ...]
+
+_WORTH_COPYING = 1_000
+"""Excerpts of a model that has none, as its first neurons bring: PostgreSQL copies them in half the time that it takes
+where it looks for each of them first."""
 
 
 def insert_rows(model: type[models.Model], fields: Sequence[str], rows: Sequence[Row]) -> None:
@@ -57,10 +62,19 @@ def insert_excerpts(model_id: int, tokens: Mapping[int, bytes]) -> int:
     # By key: whoever inserts the same ones at the same time waits, and no deadlock comes.
     keys = sorted(tokens)
     if connection.vendor == "postgresql":
+        if len(keys) >= _WORTH_COPYING and not _has_excerpts(model_id):
+            # Others may insert the same meanwhile.
+            with suppress(IntegrityError), transaction.atomic():
+                insert_rows(Excerpt, ("model_id", "key", "tokens"), [(model_id, key, tokens[key]) for key in keys])
+                return len(keys)
         return _insert_excerpts_as_arrays(model_id, keys, [tokens[key] for key in keys])
     rows = [(model_id, key, tokens[key]) for key in keys]
     with connection.cursor() as cursor:
         return _insert_several(cursor, "explanations_excerpt (model_id, key, tokens)", rows, "INSERT OR IGNORE")
+
+
+def _has_excerpts(model_id: int) -> bool:
+    return Excerpt.objects.filter(model_id=model_id).exists()
 
 
 def _insert_excerpts_as_arrays(model_id: int, keys: Sequence[int], tokens: Sequence[bytes]) -> int:

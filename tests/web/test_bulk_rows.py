@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, models, transaction
 
+from explanations.importing import bulk_rows
 from explanations.importing.bulk_rows import analyse_tables, insert_excerpts, insert_rows, reserve_ids
 from explanations.importing.rows import SIMULATION_FIELDS
-from explanations.models import ActivationSet, Excerpt, Explanation, Neuron, RelatedSet, Simulation
+from explanations.models import ActivationSet, Excerpt, Explanation, Neuron, RelatedSet, Simulation, SubjectModel
 from tests.world import HOSTILE, World
 
 SIMULATED = ("a simulator", "all_at_once", "0 to 10", 10, b"\0\xff\\x00", 0.1 + 0.2, None, -1e-300, 1.0, 5e-324)
@@ -75,6 +76,22 @@ def test_thousands_of_excerpts_are_counted(world: World) -> None:
     tokens = {key: key.to_bytes(2) for key in range(2_000)}
     assert insert_excerpts(world.model.pk, dict(list(tokens.items())[:500])) == 500
     assert insert_excerpts(world.model.pk, tokens) == 1_500
+
+
+def test_thousands_of_excerpts_of_a_new_model_are_inserted(db: None) -> None:
+    model = SubjectModel.objects.create(slug="new", name="New", layers=1, neurons_per_layer=1)
+    tokens = {key: key.to_bytes(2) for key in range(2_000)}
+    assert insert_excerpts(model.pk, tokens) == 2_000
+    found = Excerpt.objects.filter(model=model).values_list("key", "tokens")
+    assert {key: bytes(packed) for key, packed in found} == tokens
+
+
+def test_excerpts_that_others_insert_meanwhile_are_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = {key: key.to_bytes(2) for key in range(2_000)}
+    insert_excerpts(world.model.pk, {1_999: b"theirs"})
+    monkeypatch.setattr(bulk_rows, "_has_excerpts", lambda _model_id: False)
+    assert insert_excerpts(world.model.pk, tokens) == 1_999
+    assert bytes(Excerpt.objects.get(model=world.model, key=1_999).tokens) == b"theirs"
 
 
 def test_postgresql_does_not_try_to_compress_what_is_packed(db: None) -> None:
