@@ -7,7 +7,6 @@ data attribute. A token that is not shown as it is carries its escaped form (`da
 
 from __future__ import annotations
 
-import html
 import json
 import re
 import unicodedata
@@ -20,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 from django.utils.safestring import SafeString
 
+from explanations.escaping import escape
 from explanations.pipeline.records import LEVELS, Floats
 
 EMPTY = "∅"
@@ -81,11 +81,9 @@ def _rest_of_element(token: str) -> str:
     if not token:
         return f' data-e=""><i>{EMPTY}</i></b>'
     if token.isprintable() and _BLANK_LETTERS.isdisjoint(token) and not carrier_for(token):
-        return f">{html.escape(token)}</b>"
-    text = carrier_for(token) + "".join(
-        html.escape(c) if is_plain(c) else f"<i>{html.escape(mark_of(c))}</i>" for c in token
-    )
-    return f' data-e="{html.escape(escaped_token(token))}">{text}</b>'
+        return f">{escape(token)}</b>"
+    text = carrier_for(token) + "".join(escape(c) if is_plain(c) else f"<i>{escape(mark_of(c))}</i>" for c in token)
+    return f' data-e="{escape(escaped_token(token))}">{text}</b>'
 
 
 def rests(tokens: Sequence[str]) -> list[str]:
@@ -95,7 +93,7 @@ def rests(tokens: Sequence[str]) -> list[str]:
     even looking each up takes as long.
     """
     together = _BETWEEN.join(tokens)
-    rests = f">{html.escape(together)}</b>".replace(_BETWEEN, f"</b>{_BETWEEN}>").split(_BETWEEN)
+    rests = f">{escape(together)}</b>".replace(_BETWEEN, f"</b>{_BETWEEN}>").split(_BETWEEN)
     if len(rests) != len(tokens):
         return list(map(_rest_of_element, tokens))
     for place in _odd_places(together):

@@ -6,10 +6,10 @@ Titles are ours and figures are numbers; what is of a corpus comes as markup tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from django.utils.safestring import SafeString
 
+from explanations.escaping import escape
 from explanations.templatetags.neurons import correlation, figure
 
 NOT_STORED = '<p class="muted">The text of this excerpt is not stored; import the neuron’s activations again.</p>'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from html import escape
 from itertools import accumulate, islice, pairwise
 from typing import cast
 
@@ -14,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from explanations import tokens as markup
 from explanations.addresses import pattern
+from explanations.escaping import escape
 from explanations.import_commands import import_command
 from explanations.models import Neuron, SubjectModel
 from explanations.neuron_page.elements import escape_all

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from msgspec import structs
 
 from explanations import subjects
 from explanations.addresses import address
+from explanations.escaping import escape
 from explanations.forms.neuron import VIEWS, PageState, read_state
 from explanations.frames import render_framed
 from explanations.http import FRAGMENT_HEADERS, HtmxHttpRequest, render_page, wants_fragment

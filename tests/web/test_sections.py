@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from datetime import UTC, datetime
 
 import pytest
@@ -9,6 +10,7 @@ from django.template import engines
 from django.test import override_settings
 from django.utils.safestring import SafeString, mark_safe
 
+from explanations.escaping import escape
 from explanations.templatetags.neurons import day, time_of
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\""
@@ -27,6 +29,23 @@ def test_what_comes_from_outside_is_escaped_once() -> None:
     assert "<" not in rendered("{{ text|truncatechars(200) }}{{ text|capfirst }}", text=HOSTILE)
     assert rendered("{{ text }}", text=mark_safe("<b>")) == "<b>"
     assert rendered("{{ score_bar(0.5) }}").startswith('<span class="score">')
+
+
+def test_a_function_is_called_with_what_the_template_says() -> None:
+    def told(*given: object, **named: object) -> str:
+        return f"{given} {named}"
+
+    assert rendered(
+        "{{ told() }}{{ told(1, a='<') }}{{ told(*rest, **more) }}", told=told, rest=[2], more={"b": 3}
+    ) == ("() {}(1,) {&#39;a&#39;: &#39;&lt;&#39;}(2,) {&#39;b&#39;: 3}")
+    assert rendered("{% for one in (1, 2) %}{{ told(one) }}{% endfor %}", told=str) == "12"
+    assert rendered("{% macro m(a, b=2) %}{{ a }}-{{ b }}{% endmacro %}{{ m('<') }} {{ m(1, b=3) }}") == "&lt;-2 1-3"
+
+
+@pytest.mark.parametrize("text", ["", "plain", HOSTILE, "\0’\ud800<", SafeString("<b>")])
+def test_text_is_escaped_as_pythons_own_module_does(text: str) -> None:
+    assert html.unescape(escape(text)) == html.unescape(html.escape(text))
+    assert not set("<>\"'") & set(escape(text))
 
 
 def test_what_is_not_there_is_empty() -> None:

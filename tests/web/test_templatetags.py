@@ -51,7 +51,7 @@ def test_a_token_that_is_not_shown_as_it_is_carries_its_escaped_form() -> None:
     markup = tokens.shaded(["a", "\n", '"\ud800'], np.array([0.0, 1.0, -1.0]), 1.0)
 
     assert markup == (
-        '<b>a</b><b class=p10 data-e="\\n"><i>↵</i></b><b class=n10 data-e="\\&quot;\\ud800">&quot;<i>\\ud800</i></b>'
+        '<b>a</b><b class=p10 data-e="\\n"><i>↵</i></b><b class=n10 data-e="\\&#34;\\ud800">&#34;<i>\\ud800</i></b>'
     )
     markup.encode()
 
