@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from explanations.pipeline import dataset
-from explanations.pipeline.dataset import ExplanationColumns, RecordColumns
-from explanations.pipeline.excerpts import Excerpt, Excerpts
+from explanations.pipeline.dataset import ExplanationColumns, RecordColumns, SimulationColumns
+from explanations.pipeline.excerpts import Excerpts
 from explanations.pipeline.ingest.packed import PackedNeuron, Problem
 from explanations.pipeline.json_reading import BrokenFileError
 from explanations.pipeline.layout import DataKind, Source
@@ -48,12 +48,16 @@ class Reader:
         self._read_activations(draft)
         self._read_explanations(draft)
         self._read_related(draft)
-        draft.neuron.excerpts = self._new_excerpts(_shown_excerpts(draft))
+        draft.neuron.excerpts = self._new_excerpts(draft)
         return draft
 
-    def _new_excerpts(self, shown: Iterable[Excerpt]) -> dict[int, bytes]:
-        """Return the packed tokens, by key, of those excerpts that no earlier neuron brought."""
-        new = {excerpt.key: excerpt.packed for excerpt in shown if excerpt.key not in self._brought}
+    def _new_excerpts(self, draft: Draft) -> dict[int, bytes]:
+        """Return the packed tokens, by key, of those of its excerpts that no earlier neuron brought."""
+        new: dict[int, bytes] = {}
+        for columns in _columns(draft):
+            # Nearly always none is new, which a set knows sooner than a loop.
+            if not self._brought.issuperset(columns.keys):
+                new.update({e.key: e.packed for e in columns.excerpts if e.key not in self._brought})
         if len(self._brought) >= Excerpts.LIMIT:
             self._brought.clear()
         self._brought.update(new)
@@ -99,10 +103,10 @@ class Reader:
             draft.related = Related(by_activation, by_weight, neurons)
 
 
-def _shown_excerpts(draft: Draft) -> Iterator[Excerpt]:
-    """Yield the excerpts of a draft's files."""
+def _columns(draft: Draft) -> Iterator[RecordColumns | SimulationColumns]:
+    """Yield what has excerpts of a draft's files."""
     if draft.records is not None:
-        yield from draft.records.excerpts
+        yield draft.records
     for explanation in draft.explanations or ():
         if explanation.simulation is not None:
-            yield from explanation.simulation.excerpts
+            yield explanation.simulation
