@@ -40,6 +40,8 @@ MAX_QUANTILES = 200
 MAX_EXPLANATIONS = 1000
 CORRELATION_SLACK = 1e-6
 """Published correlations were computed in floating point and may lie this far outside -1 to 1."""
+_MAX_STRENGTH = 3e38
+"""of a related token or neuron: strengths are kept in single precision"""
 TOP_SEQUENCES = 5
 """The first sequences of a simulation are of top excerpts, where nothing better tells."""
 
@@ -275,9 +277,14 @@ def _token_values(raw: Raw, values: list[float | None]) -> TokenValues:
 
 
 def _check_single_precision(values: Sequence[float | None]) -> None:
-    # Without a loop of our own: there are some 300 values a neuron. None is dropped, and so is 0.
-    if max(filter(None, values), default=0) > 3e38 or min(filter(None, values), default=0) < -3e38:
+    try:
+        # Without a loop of our own: there are some 300 values a neuron.
+        fit = not values or (max(values) <= _MAX_STRENGTH and min(values) >= -_MAX_STRENGTH)  # type: ignore[type-var,operator]
+    except TypeError:
+        return _check_single_precision([value for value in values if value is not None])
+    if not fit:
         raise BrokenFileError("a strength is out of range: beyond 3e38")
+    return None
 
 
 def decode_tokens_by_activation(data: bytes) -> TokenValues:
