@@ -7,18 +7,18 @@ A prepared query is built by a function of its parameters, as any queryset is, a
 
 A parameter is compared with a column as it is: a whole number or a text.
 
-PostgreSQL too plans such a query once, and not each time it comes: `prepared_cursor`.
+PostgreSQL too plans such a query once, and not each time it comes: `fetch_prepared`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.models.base import ModelState
 from django.db.models.query import get_related_populators
-from django.utils.connection import ConnectionProxy
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -32,16 +32,42 @@ _FIRST_MARK = 31_900
 """Stands for the first parameter while the SQL is written: the smallest column holds it, and no query has it."""
 
 
-def prepared_cursor(connection: BaseDatabaseWrapper | ConnectionProxy[Any]) -> CursorWrapper:
-    """Return a cursor for SQL that is the same each time, but for its parameters.
+def fetch_prepared(connection: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any]) -> list[Any]:
+    """Return the rows of SQL that is the same each time, but for its parameters."""
+    if connection.vendor == "sqlite" and not connection.queries_logged and not connection.execute_wrappers:
+        return _fetch_from_sqlite(connection, sql, parameters)
+    with _prepared_cursor(connection) as cursor:
+        cursor.execute(sql, parameters)
+        found: list[Any] = cursor.fetchall()
+        return found
 
-    It sends them apart from the SQL, so that PostgreSQL plans it once a connection, where the settings have statements
-    prepared: planning takes longer than what a neuron's page asks for. Django's own cursors write them into the SQL.
+
+def _fetch_from_sqlite(connection: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any]) -> list[Any]:
+    """Return the rows without a cursor of Django's: it rewrites SQL each time, which takes longer than the answer."""
+    connection.close_if_health_check_failed()
+    connection.ensure_connection()
+    connection.validate_thread_sharing()
+    connection.validate_no_broken_transaction()
+    with connection.wrap_database_errors:
+        found: list[Any] = connection.connection.execute(_sqlite_form(sql), parameters).fetchall()
+        return found
+
+
+@lru_cache(maxsize=64)
+def _sqlite_form(sql: str) -> str:
+    return sql.replace("%s", "?").replace("%%", "%")
+
+
+def _prepared_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
+    """Return a cursor that sends parameters apart from the SQL.
+
+    So PostgreSQL plans it once a connection, where the settings have statements prepared: planning takes longer than
+    what a neuron's page asks for. Django's own cursors write parameters into the SQL.
     """
     if connection.vendor == "postgresql":
         connection.ensure_connection()
         psycopg_connection, usual = connection.connection, connection.connection.cursor_factory
-        psycopg_connection.cursor_factory = connection.Database.Cursor  # type: ignore[union-attr]
+        psycopg_connection.cursor_factory = connection.Database.Cursor  # type: ignore[attr-defined]
         try:
             return connection.cursor()
         finally:
@@ -101,9 +127,8 @@ class _Written(Generic[Row]):
         self.convert = compiler.apply_converters
 
     def run(self, given: tuple[int | str, ...]) -> list[Row]:
-        with prepared_cursor(connections[self.using]) as cursor:
-            cursor.execute(self.sql, [value if place is None else given[place] for place, value in self.parameters])
-            found: Any = cursor.fetchall()
+        parameters = [value if place is None else given[place] for place, value in self.parameters]
+        found: Any = fetch_prepared(connections[self.using], self.sql, parameters)
         return [self._instance(row) for row in (self.convert(found, self.converters) if self.converters else found)]
 
     def _instance(self, row: Any) -> Row:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from explanations.headlines import choose_headline as choose_headline  # imports call it here
 from explanations.headlines import show_scores
@@ -24,7 +24,7 @@ from explanations.pipeline.records import (
 )
 from explanations.pipeline.records import Simulation as SimulationRecord
 from explanations.pipeline.run import Provenance
-from explanations.prepared import number_list, prepared_cursor
+from explanations.prepared import fetch_prepared, number_list
 from explanations.statistics import refresh_statistics
 
 if TYPE_CHECKING:
@@ -63,14 +63,12 @@ def read_tokens(model_id: int, keys: Iterable[int]) -> dict[int, Tokens]:
     wanted = set(keys)
     if not wanted:
         return {}
-    table = connection.ops.quote_name(Excerpt._meta.db_table)
-    source, listed = number_list(connection.vendor, wanted)
-    with prepared_cursor(connection) as cursor:
-        cursor.execute(
-            f"SELECT key, tokens FROM {table} WHERE model_id = %s AND key IN (SELECT value FROM {source})",  # noqa: S608
-            [model_id, listed],
-        )
-        return {key: _without_none(packing.unpack_tokens(data)) for key, data in cursor.fetchall()}
+    database = connections[DEFAULT_DB_ALIAS]
+    table = database.ops.quote_name(Excerpt._meta.db_table)
+    source, listed = number_list(database.vendor, wanted)
+    sql = f"SELECT key, tokens FROM {table} WHERE model_id = %s AND key IN (SELECT value FROM {source})"  # noqa: S608
+    found = fetch_prepared(database, sql, [model_id, listed])
+    return {key: _without_none(packing.unpack_tokens(data)) for key, data in found}
 
 
 def _without_none(tokens: tuple[str | None, ...]) -> Tokens:

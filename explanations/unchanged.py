@@ -18,12 +18,13 @@ from typing import Any
 import django
 from django.conf import settings
 from django.contrib.messages import get_messages
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response, patch_cache_control, patch_vary_headers
 from django.utils.crypto import salted_hmac
 
 from explanations import subjects
+from explanations.prepared import fetch_prepared
 
 View = Callable[..., HttpResponse]
 
@@ -94,14 +95,14 @@ def _who(request: HttpRequest) -> list[str]:
 
 def data_version() -> str | None:
     """Return what changes with every write to the database; None where that is not known. One query."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            # Equal snapshots see equal data. The time of the start tells servers apart that count alike.
-            cursor.execute("SELECT pg_current_snapshot()::text, pg_postmaster_start_time()::text, current_database()")
-        else:
-            cursor.execute("SELECT number FROM explanations_version")
-        row = cursor.fetchone()
-    return repr(row) if row else None
+    database = connections[DEFAULT_DB_ALIAS]
+    if database.vendor == "postgresql":
+        # Equal snapshots see equal data. The time of the start tells servers apart that count alike.
+        sql = "SELECT pg_current_snapshot()::text, pg_postmaster_start_time()::text, current_database()"
+    else:
+        sql = "SELECT number FROM explanations_version"
+    found = fetch_prepared(database, sql, [])
+    return repr(found[0]) if found else None
 
 
 @lru_cache(maxsize=1)

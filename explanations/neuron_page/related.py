@@ -20,7 +20,7 @@ from explanations.neuron_page.elements import escape_all
 from explanations.pipeline import packing
 from explanations.pipeline.packing import NeuronColumns, RelatedColumns, TokenColumns
 from explanations.pipeline.records import NeuronId
-from explanations.prepared import LARGEST, number_list, prepared_cursor
+from explanations.prepared import LARGEST, fetch_prepared, number_list
 from explanations.templatetags.neurons import score_bar
 
 FIRST_TOKENS = 20
@@ -210,9 +210,7 @@ def _find_headline_cells(model: SubjectModel, wanted: Collection[int]) -> dict[i
         f"SELECT wanted.value, n.headline_text, n.headline_score FROM {source} CROSS JOIN {table} n"  # noqa: S608
         f' WHERE n.model_id = %s AND n.layer = wanted.value & {_LAYER} AND n."index" = wanted.value >> 32'
     )
-    with prepared_cursor(database) as cursor:
-        cursor.execute(sql, [listed, model.pk])
-        found = cursor.fetchall()
+    found = fetch_prepared(database, sql, [listed, model.pk])
     texts = escape_all([text for _, text, _ in found])
     return {
         place: f'<td class="text">{text}</td><td class="number">{score_bar(score)}</td>' if text else _NO_EXPLANATION

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from explanations.models import Explanation, Neuron, Simulation
-from explanations.prepared import LARGEST, Prepared, number_list, prepared_cursor
+from explanations.prepared import LARGEST, Prepared, fetch_prepared, number_list
 from tests.world import World
 
 at_place = Prepared(
@@ -106,6 +106,28 @@ def test_other_cursors_are_djangos_own(world: World) -> None:
 def test_a_list_of_numbers_is_one_parameter(world: World) -> None:
     numbers = [-(2**63), 7, 2**63 - 1]
     source, listed = number_list(connection.vendor, numbers)
-    with prepared_cursor(connection) as cursor:
-        cursor.execute(f"SELECT value FROM {source} ORDER BY value", [listed])
-        assert [value for (value,) in cursor.fetchall()] == numbers
+    found = fetch_prepared(connections["default"], f"SELECT value FROM {source} ORDER BY value", [listed])
+    assert [value for (value,) in found] == numbers
+
+
+def test_sql_is_read_as_djangos_cursors_read_it(world: World) -> None:
+    sql, parameters = "SELECT 7 %% 4, %s, '100 %%'", ["a % and %s"]
+    expected = [(3, "a % and %s", "100 %")]
+
+    assert fetch_prepared(connections["default"], sql, parameters) == expected
+    with CaptureQueriesContext(connection) as queries:
+        assert fetch_prepared(connections["default"], sql, parameters) == expected
+    assert len(queries) == 1
+
+
+def test_errors_are_djangos(world: World) -> None:
+    with pytest.raises(DatabaseError), transaction.atomic():
+        fetch_prepared(connections["default"], "SELECT nothing FROM nowhere WHERE 1 = %s", [1])
+    assert of_neuron(world.neuron.pk)
+
+
+def test_a_transaction_that_is_to_be_rolled_back_reads_nothing(world: World) -> None:
+    with transaction.atomic():
+        transaction.set_rollback(True)
+        with pytest.raises(transaction.TransactionManagementError):
+            of_neuron(world.neuron.pk)
