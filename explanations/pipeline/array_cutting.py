@@ -10,8 +10,7 @@ JSON of its own, and so is the skeleton. So where all of it can be read, the fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Sized
-from functools import lru_cache
+from collections.abc import Iterator, Sequence, Sized
 from typing import Protocol, TypeAlias, cast
 
 import numpy as np
@@ -24,7 +23,7 @@ _SEPARATORS = ((b",", b":"), (b", ", b": "))
 """As most programs write JSON, and as Python's own module does."""
 
 
-class _Arrays(Protocol):
+class _Lists(Protocol):
     """A simdjson.Array of lists of numbers."""
 
     def as_buffer(self, *, of_type: str) -> bytes: ...
@@ -39,41 +38,49 @@ class CutError(ValueError):
 class Arrays:
     """The arrays of a file, by their places in its skeleton. Each is to be taken once, and none to be left."""
 
-    def __init__(self, tokens: Sequence[bytes], numbers: Sequence[bytes]) -> None:
-        self._tokens = tokens
-        self._numbers = numbers
-        self._taken: list[int] = []
-        self._taken_numbers: list[int] = []
+    def __init__(self, tokens: Sequence[bytes], beside: Sequence[bytes], alone: Sequence[bytes]) -> None:
+        self._arrays = tokens, beside, alone
+        self._taken: tuple[list[int], list[int], list[int]] = [], [], []
 
     def take_tokens(self, places: Sequence[int]) -> list[bytes]:
         """Return the tokens at `places`, each a JSON list without its brackets. CutError where there are none."""
-        self._taken += places
-        return _at(self._tokens, places)
+        return self._take(0, places)
 
-    def take_numbers(self, places: Sequence[int]) -> tuple[Doubles, list[int]]:
-        """Return the numbers at `places`, concatenated, and their lengths. CutError where one is no list of numbers."""
-        self._taken_numbers += places
-        arrays = _at(self._numbers, places)
-        if not arrays:
-            return np.zeros(0), []
+    def take_beside(self, places: Sequence[int]) -> tuple[Doubles, list[int]]:
+        """Return the numbers beside the tokens at `places`, concatenated, and their lengths.
+
+        CutError where there are none, or they are no numbers.
+        """
+        return _parse(self._take(1, places))
+
+    def take_alone(self, places: Sequence[int]) -> tuple[Doubles, list[int]]:
+        """Return the same of numbers that stand alone."""
+        return _parse(self._take(2, places))
+
+    def _take(self, kind: int, places: Sequence[int]) -> list[bytes]:
+        arrays = self._arrays[kind]
+        self._taken[kind].extend(places)
         try:
-            document = cast(_Arrays, simdjson.Parser().parse(b"[[%b]]" % b"],[".join(arrays)))
-            return np.frombuffer(document.as_buffer(of_type="d"), np.float64), list(map(len, document))
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise CutError(f"numbers cannot be read: {error}") from None
+            return [arrays[place] for place in places]
+        except IndexError:
+            raise CutError("a place of the file has no array") from None
 
     def check_taken(self) -> None:
         """CutError unless every array was taken once: a place in the skeleton may have been a number of the file."""
-        for taken, arrays in ((self._taken, self._tokens), (self._taken_numbers, self._numbers)):
+        for arrays, taken in zip(self._arrays, self._taken, strict=True):
             if not len(taken) == len(set(taken)) == len(arrays):
                 raise CutError("an array of the file has no place, or more than one")
 
 
-def _at(arrays: Sequence[bytes], places: Sequence[int]) -> list[bytes]:
+def _parse(arrays: Sequence[bytes]) -> tuple[Doubles, list[int]]:
+    """Return lists of numbers, given without their brackets, concatenated, and their lengths."""
+    if not arrays:
+        return np.zeros(0), []
     try:
-        return [arrays[place] for place in places]
-    except IndexError:
-        raise CutError("a place of the file has no array") from None
+        document = cast(_Lists, simdjson.Parser().parse(b"[[%b]]" % b"],[".join(arrays)))
+        return np.frombuffer(document.as_buffer(of_type="d"), np.float64), list(map(len, document))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CutError(f"numbers cannot be read: {error}") from None
 
 
 class Cutter:
@@ -85,10 +92,10 @@ class Cutter:
     def cut(self, data: bytes) -> tuple[bytes, Arrays]:
         """Return the skeleton and the arrays."""
         for style in self._styles:
-            skeleton, tokens, numbers = style.cut(data)
-            if numbers:
+            skeleton, *arrays = style.cut(data)
+            if any(arrays):
                 break
-        return skeleton, Arrays(tokens, numbers)
+        return skeleton, Arrays(*arrays)
 
 
 class _Style:
@@ -98,37 +105,44 @@ class _Style:
         self._tokens = b'"tokens"%b[' % colon
         self._beside = b']%b"%b"%b[' % (comma, beside, colon)
         self._alone = b'"%b"%b[' % (alone, colon) if alone else b""
-        # The same few hundred in each file.
-        self._pair: Callable[[int, int], bytes] = lru_cache(1024)(
-            lambda tokens, numbers: b'"tokens":%d,"%b":%d' % (tokens, beside, numbers)
-        )
-        self._one: Callable[[int], bytes] = lru_cache(1024)(lambda place: b'"%b":%d' % (alone, place))
+        self._pairs = _Places(b'"tokens":%%d,"%b":%%d' % beside, 2)
+        self._ones = _Places(b'"%b":%%d' % alone, 1)
 
-    def cut(self, data: bytes) -> tuple[bytes, list[bytes], list[bytes]]:
-        """Return the skeleton, the tokens and the numbers."""
-        numbers: list[bytes] = []
-        if self._alone:
-            data = self._cut_alone(data, numbers)
+    def cut(self, data: bytes) -> tuple[bytes, list[bytes], list[bytes], list[bytes]]:
+        """Return the skeleton, the tokens, the numbers beside them and those that stand alone."""
+        data, alone = self._cut_alone(data) if self._alone else (data, [])
         first, *parts = data.split(self._beside)
         before, opening, text = first.partition(self._tokens)
-        skeleton = [before]
-        tokens: list[bytes] = []
-        for part in parts:
-            skeleton.append(self._pair(len(tokens), len(numbers)))
+        skeleton, tokens, beside = [before], [], []
+        for pair, part in zip(self._pairs(len(parts)), parts, strict=False):
             tokens.append(text)
-            array, _, rest = part.partition(b"]")
-            numbers.append(array)
+            numbers, _, rest = part.partition(b"]")
+            beside.append(numbers)
             between, opening, text = rest.partition(self._tokens)
-            skeleton.append(between)
-        return b"".join([*skeleton, opening, text]), tokens, numbers
+            skeleton += pair, between
+        return b"".join([*skeleton, opening, text]), tokens, beside, alone
 
-    def _cut_alone(self, data: bytes, numbers: list[bytes]) -> bytes:
-        """Return what is left without the numbers that stand alone, which are added to `numbers`."""
+    def _cut_alone(self, data: bytes) -> tuple[bytes, list[bytes]]:
+        """Return what is left without the numbers that stand alone, and these."""
         first, *parts = data.split(self._alone)
-        skeleton = [first]
-        for part in parts:
-            skeleton.append(self._one(len(numbers)))
-            array, _, rest = part.partition(b"]")
-            numbers.append(array)
-            skeleton.append(rest)
-        return b"".join(skeleton)
+        skeleton, alone = [first], []
+        for one, part in zip(self._ones(len(parts)), parts, strict=False):
+            numbers, _, rest = part.partition(b"]")
+            alone.append(numbers)
+            skeleton += one, rest
+        return b"".join(skeleton), alone
+
+
+class _Places:
+    """What stands in the skeleton for each array; nearly the same in all files, so it is kept."""
+
+    def __init__(self, form: bytes, numbers: int) -> None:
+        self._form = form
+        self._numbers = numbers
+        self._made: list[bytes] = []
+
+    def __call__(self, count: int) -> list[bytes]:
+        """Return those of the first `count` arrays, or of more."""
+        for place in range(len(self._made), count):
+            self._made.append(self._form % ((place,) * self._numbers))
+        return self._made

@@ -140,7 +140,7 @@ def _record(
     records += bottom
     kinds += [int(Kind.BOTTOM)] * len(bottom)
     found = [excerpts[tokens] for tokens in arrays.take_tokens([record.tokens for record in records])]
-    activations, lengths = arrays.take_numbers([record.activations for record in records])
+    activations, lengths = arrays.take_beside([record.activations for record in records])
     _check_lengths(lengths, found, "activations")
     return RecordColumns(
         neuron_id,
@@ -237,8 +237,8 @@ def _simulation(given: objects.ScoredSimulation[int, int], arrays: Arrays, excer
     if len(scored) > MAX_TOKENS // 2:
         raise BrokenFileError(f"{len(scored)} simulated excerpts; at most {MAX_TOKENS // 2} can be kept")
     found = [excerpts[tokens] for tokens in arrays.take_tokens([sequence.tokens for sequence in simulations])]
-    simulated, lengths = arrays.take_numbers([sequence.expected_activations for sequence in simulations])
-    real, real_lengths = arrays.take_numbers([item.true_activations for item in scored])
+    simulated, lengths = arrays.take_beside([sequence.expected_activations for sequence in simulations])
+    real, real_lengths = arrays.take_alone([item.true_activations for item in scored])
     _check_lengths(lengths, found, "simulated activations")
     _check_lengths(real_lengths, found, "true activations")
     rows = [

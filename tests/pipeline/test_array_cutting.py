@@ -119,10 +119,11 @@ def test_explanations_are_read_as_the_whole_is(data: bytes) -> None:
 def test_the_usual_styles_are_cut(style: dict[str, Any]) -> None:
     content = {"a": [{"tokens": ["x", "],"], "activations": [1, 2.5], "b": 7}], "others": [3], "c": "d"}
     skeleton, arrays = CUTTER.cut(json.dumps(content, **style).encode())
-    assert json.loads(skeleton) == {"a": [{"tokens": 0, "activations": 1, "b": 7}], "others": 0, "c": "d"}
+    assert json.loads(skeleton) == {"a": [{"tokens": 0, "activations": 0, "b": 7}], "others": 0, "c": "d"}
     assert [json.loads(b"[%b]" % text) for text in arrays.take_tokens([0])] == [["x", "],"]]
-    numbers, lengths = arrays.take_numbers([1, 0])
-    assert (numbers.tolist(), lengths) == ([1.0, 2.5, 3.0], [2, 1])
+    beside, lengths = arrays.take_beside([0])
+    assert (beside.tolist(), lengths) == ([1.0, 2.5], [2])
+    assert arrays.take_alone([0])[0].tolist() == [3.0]
     arrays.check_taken()
 
 
@@ -130,7 +131,7 @@ def test_the_usual_styles_are_cut(style: dict[str, Any]) -> None:
 def test_what_is_no_number_is_refused(numbers: str) -> None:
     _, arrays = CUTTER.cut(b'{"others":[%b]}' % numbers.encode())
     with pytest.raises(CutError, match="numbers cannot be read"):
-        arrays.take_numbers([0])
+        arrays.take_alone([0])
 
 
 def test_a_place_that_is_a_number_of_the_file_is_refused() -> None:
@@ -138,7 +139,7 @@ def test_a_place_that_is_a_number_of_the_file_is_refused() -> None:
     skeleton, arrays = CUTTER.cut(data)
     assert json.loads(skeleton) == {"a": {"tokens": 0, "activations": 0}, "b": {"tokens": 0, "activations": 0}}
     arrays.take_tokens([0])
-    arrays.take_numbers([0])
+    arrays.take_beside([0])
     arrays.take_tokens([0])
     with pytest.raises(CutError, match="more than one"):
         arrays.check_taken()
