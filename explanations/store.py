@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
@@ -68,11 +68,7 @@ def read_tokens(model_id: int, keys: Iterable[int]) -> dict[int, Tokens]:
     source, listed = number_list(database.vendor, wanted)
     sql = f"SELECT key, tokens FROM {table} WHERE model_id = %s AND key IN (SELECT value FROM {source})"  # noqa: S608
     found = fetch_prepared(database, sql, [model_id, listed])
-    return {key: _without_none(packing.unpack_tokens(data)) for key, data in found}
-
-
-def _without_none(tokens: tuple[str | None, ...]) -> Tokens:
-    return tuple(token or "" for token in tokens) if None in tokens else cast(Tokens, tokens)
+    return {key: packing.unpack_texts(data) for key, data in found}
 
 
 def join_records(

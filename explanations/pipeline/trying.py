@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from explanations.pipeline.language_models import LanguageModelError
-from explanations.pipeline.packing import pack_tokens, unpack_tokens
+from explanations.pipeline.packing import pack_tokens, unpack_texts
 from explanations.pipeline.records import ActivationRecord, Floats, NeuronId, normalise
 from explanations.pipeline.run.simulation import check_values
 from explanations.pipeline.simulator import Simulate, SimulationError
@@ -109,7 +109,7 @@ def decode(data: bytes | memoryview, kind: type[R]) -> R:
 
 
 def tokens_of(result: TriedNeuron | Firing) -> tuple[str, ...]:
-    return tuple(token or "" for token in unpack_tokens(result.tokens))
+    return unpack_texts(result.tokens)
 
 
 def values_of(data: bytes) -> npt.NDArray[np.float64]:

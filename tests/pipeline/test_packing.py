@@ -146,7 +146,9 @@ def test_simulated_zeros_take_a_bit_and_both_forms_are_read(excerpts: list[np.nd
 @steady
 @given(st.lists(st.none() | any_text, max_size=10))
 def test_hostile_tokens_survive(tokens: list[str | None]) -> None:
-    assert packing.unpack_tokens(packing.pack_tokens(tokens)) == tuple(tokens)
+    packed = packing.pack_tokens(tokens)
+    assert packing.unpack_tokens(packed) == tuple(tokens)
+    assert packing.unpack_texts(packed) == tuple(token or "" for token in tokens)
 
 
 @steady

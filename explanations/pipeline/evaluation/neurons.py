@@ -87,7 +87,7 @@ def _unpack(neuron: PackedNeuron, tokens: dict[int, bytes]) -> ExplainedNeuron:
     by_kind: dict[int, list[ActivationRecord]] = {Kind.TOP: [], Kind.RANDOM: []}
     for record in records:
         if record.kind in by_kind:
-            words = tuple(token or "" for token in packing.unpack_tokens(tokens[record.key]))
+            words = packing.unpack_texts(tokens[record.key])
             by_kind[record.kind].append(ActivationRecord(words, record.activations))
     found = NeuronRecord(neuron.neuron_id, tuple(by_kind[Kind.TOP]), tuple(by_kind[Kind.RANDOM]))
     return ExplainedNeuron(found, neuron.explanations[0].text)

@@ -31,7 +31,7 @@ from explanations.pipeline.packing.sequences import (
     pack_sequences,
     unpack_sequences,
 )
-from explanations.pipeline.packing.tokens import excerpt_key, pack_tokens, unpack_tokens
+from explanations.pipeline.packing.tokens import excerpt_key, pack_tokens, unpack_texts, unpack_tokens
 
 __all__ = [
     "SCORES",
@@ -68,5 +68,6 @@ __all__ = [
     "unpack_records",
     "unpack_related",
     "unpack_sequences",
+    "unpack_texts",
     "unpack_tokens",
 ]

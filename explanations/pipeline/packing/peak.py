@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from explanations.pipeline.packing.tokens import pack_tokens, unpack_tokens
+from explanations.pipeline.packing.tokens import pack_tokens, unpack_texts
 from explanations.pipeline.records import Floats, normalise
 
 PEAK_BEFORE, PEAK_AFTER = 11, 5
@@ -29,4 +29,4 @@ def unpack_peak(data: bytes | memoryview) -> list[tuple[str, int]]:
     if not data:
         return []
     tokens, levels = msgspec.msgpack.decode(bytes(data))
-    return list(zip((token or "" for token in unpack_tokens(tokens)), levels, strict=True))
+    return list(zip(unpack_texts(tokens), levels, strict=True))

@@ -43,6 +43,14 @@ def unpack_tokens(data: bytes | memoryview) -> tuple[str | None, ...]:
         raise PackingError(f"not packed tokens: {error}") from error
 
 
+def unpack_texts(data: bytes | memoryview) -> tuple[str, ...]:
+    """Return what `pack_tokens` packed, with an empty text in place of None."""
+    try:
+        return tuple(_texts_decoder.decode(data))
+    except msgspec.MsgspecError:
+        return tuple(token or "" for token in unpack_tokens(data))
+
+
 def _unpack_odd_tokens(data: bytes | memoryview) -> tuple[str | None, ...]:
     """Return tokens of which some are None or have lone surrogates."""
     try:
