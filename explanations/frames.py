@@ -6,7 +6,7 @@ To visitors who are nobody in particular it is the same, but for the page's own 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -30,18 +30,28 @@ _MARKED = re.compile(_MARK.format("(.+?)"))
 _ADDRESS = "address"
 
 
-def render_framed(request: HttpRequest, template: str, slots: Mapping[str, Pieces]) -> HttpResponse:
-    """Return a page of a template that shows what `slots` holds, as `{{ slots.name }}`, and nothing else of its own."""
+def render_framed(
+    request: HttpRequest, template: str, slots: Mapping[str, Pieces], *, varying: Sequence[str] = ()
+) -> HttpResponse:
+    """Return a page of a template that shows what `slots` holds, as `{{ slots.name }}`, and nothing else of its own.
+
+    `varying` are the headers that it depends on beside the cookies.
+    """
     # Without a session nobody is signed in and no message waits.
     if settings.DEBUG or settings.SESSION_COOKIE_NAME in request.COOKIES:
-        return render(request, template, {"slots": {name: SafeString("".join(slots[name])) for name in slots}})
+        response = render(request, template, {"slots": {name: SafeString("".join(slots[name])) for name in slots}})
+    else:
+        response = _fill(request, template, slots)
+    patch_vary_headers(response, ("Cookie", *varying))
+    return response
+
+
+def _fill(request: HttpRequest, template: str, slots: Mapping[str, Pieces]) -> HttpResponse:
     filled = {**slots, _ADDRESS: (quote(request.get_full_path()),)}
     frame = _frame(template, tuple(slots), get_script_prefix())
     # Encoded by the piece: most are ASCII, which takes no time, and a single other letter makes the whole page wide.
     pieces = (map(str.encode, filled[part]) if is_slot else (part,) for is_slot, part in frame)
-    response = HttpResponse(b"".join(chain.from_iterable(pieces)))
-    patch_vary_headers(response, ["Cookie"])
-    return response
+    return HttpResponse(b"".join(chain.from_iterable(pieces)))
 
 
 @lru_cache(maxsize=16)

@@ -96,8 +96,8 @@ def environment(**options: Any) -> Environment:
     options["undefined"] = ChainableUndefined
     made = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[_Joined], **options)
     made.filters.update(_FILTERS)
-    made.globals.update(url=address, score_bar=neurons.score_bar, strip=neurons.strip, time_of=neurons.time_of)
+    made.globals.update(url=address, origin=neurons.origin, score_bar=neurons.score_bar, strip=neurons.strip)
     # Imported once and not by each section, which takes 10 microseconds every time.
     parts = made.get_template("explanations/_neuron_parts.html").module
-    made.globals.update({name: getattr(parts, name) for name in ("legend", "origin", "provenance")})
+    made.globals.update({name: getattr(parts, name) for name in ("legend", "provenance")})
     return made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
 
 import msgspec
 import numpy as np
@@ -13,7 +12,7 @@ from explanations import tokens as markup
 from explanations.forms.neuron import PageState
 from explanations.models import Simulation
 from explanations.neuron_page import elements
-from explanations.neuron_page.excerpts import Recorded
+from explanations.neuron_page.excerpts import Recorded, extremes_of
 from explanations.neuron_page.verdict import meaning_of, why_undefined
 from explanations.pipeline import packing
 from explanations.pipeline.packing import PackedSequence
@@ -137,19 +136,9 @@ def _find(
     top_ranks = {r.key: place for place, r in enumerate(recorded.of_kind(Kind.TOP), 1)}
     counts: dict[int, int] = {}
     reals = [packed.real if packed.real is not None else by_key.get(packed.key) for packed in sequences]
-    for packed, real, maximum in zip(sequences, reals, _maxima_of(reals), strict=True):
+    for packed, real, maximum in zip(sequences, reals, extremes_of(reals), strict=True):
         counts[packed.kind] = number = counts.get(packed.kind, 0) + 1
         yield FoundExcerpt(packed, real, maximum, tokens.get(packed.key), _title(packed, number, top_ranks))
-
-
-def _maxima_of(parts: Sequence[Floats | None]) -> list[float | None]:
-    """Return the highest value of each part, all at once; None where there is none."""
-    filled = [part for part in parts if part is not None and len(part)]
-    if not filled:
-        return [None] * len(parts)
-    starts = list(accumulate(map(len, filled[:-1]), initial=0))
-    maxima = iter(np.maximum.reduceat(np.concatenate(filled), starts).tolist())
-    return [next(maxima) if part is not None and len(part) else None for part in parts]
 
 
 def _title(packed: PackedSequence, number: int, top_ranks: Mapping[int, int]) -> str:

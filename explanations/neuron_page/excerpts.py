@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import msgspec
 import numpy as np
@@ -15,7 +16,7 @@ from explanations.models import Neuron
 from explanations.neuron_page import elements
 from explanations.pipeline import packing
 from explanations.pipeline.packing import PackedRecord
-from explanations.pipeline.records import Kind
+from explanations.pipeline.records import Floats, Kind
 from explanations.store import Tokens
 
 _NAMES = {int(Kind.TOP): "top", int(Kind.RANDOM): "random", int(Kind.BOTTOM): "bottom", int(Kind.OTHER): "other"}
@@ -228,21 +229,26 @@ def _show(group: Group, tokens: Mapping[int, Tokens], maximum: float, state: Pag
     known = [(text, r.activations) for text, r in zip(texts, records, strict=True) if text is not None]
     drawn = iter(markup.shaded_texts([text for text, _ in known], [values for _, values in known], maximum))
     written = markup.written_parts([r.activations for r in records])
+    # The lowest values where excerpts were chosen for them.
+    peaks = extremes_of([r.activations for r in records], np.minimum if group.is_bottom else np.maximum)
     return [
         ShownExcerpt(
-            f"{group.title} {place}",
-            _element(group, place, record, values, None if text is None else next(drawn)),
+            title := f"{group.title} {place}",
+            elements.recorded_excerpt(title, group.peak_name, peak, values, None if text is None else next(drawn)),
             rows=value_rows(text, record.activations, maximum) if state.values and text is not None else (),
         )
-        for place, (record, text, values) in enumerate(zip(records, texts, written, strict=True), 1)
+        for place, (record, text, values, peak) in enumerate(zip(records, texts, written, peaks, strict=True), 1)
     ]
 
 
-def _element(group: Group, place: int, record: PackedRecord, values: str, body: SafeString | None) -> SafeString:
-    # Its minimum where excerpts were chosen for that.
-    peak = record.activations.min if record.kind == Kind.BOTTOM else record.activations.max
-    highest = float(peak()) if len(record.activations) else None
-    return elements.recorded_excerpt(f"{group.title} {place}", group.peak_name, highest, values, body)
+def extremes_of(parts: Sequence[Floats | None], extreme: np.ufunc = np.maximum) -> list[float | None]:
+    """Return the highest value of each part, or with `np.minimum` the lowest, all at once; None where there is none."""
+    filled = [part for part in parts if part is not None and len(part)]
+    if not filled:
+        return [None] * len(parts)
+    starts = list(accumulate(map(len, filled[:-1]), initial=0))
+    found = iter(extreme.reduceat(np.concatenate(filled), starts).tolist())
+    return [next(found) if part is not None and len(part) else None for part in parts]
 
 
 def value_rows(tokens: Tokens, values: np.ndarray, maximum: float) -> list[tuple[SafeString, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import template
 from django.template.context import Context
@@ -14,8 +14,12 @@ from django.utils import dateformat, timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from explanations.escaping import escape
 from explanations.sections import write_section
 from explanations.tokens import shaded_by_level, visible_token
+
+if TYPE_CHECKING:
+    from explanations.models import Explanation
 
 register = template.Library()
 
@@ -137,6 +141,22 @@ def time_of(value: datetime) -> SafeString:
     """Return a time as an element, written as its day."""
     local = _local(value)
     return SafeString(f'<time datetime="{local.isoformat()}">{_day(local.date(), "j F Y")}</time>')
+
+
+_WRITTEN = {"published": "Published", "human": "Written by a person", "baseline": "Baseline"}
+
+
+def origin(row: Explanation) -> SafeString:
+    """Return who or what wrote an explanation, and when; made here, since a macro takes four times as long."""
+    text = _WRITTEN.get(row.source, "Written by a language model")
+    if row.explainer:
+        text += f": {escape(row.explainer)}"
+    elif row.source == "published":
+        text += "; the source does not name the explainer"
+    if row.author:
+        text += f", {escape(row.author.get_username())}"
+    done = "made" if row.dataset_position is None else "imported"
+    return SafeString(f"{text}, {done} {time_of(row.created_at)}")  # escaped, or ours
 
 
 @register.simple_tag(takes_context=True)

@@ -61,9 +61,7 @@ def _page(request: HtmxHttpRequest, row: Neuron, page: NeuronPage) -> HttpRespon
         "breadcrumbs": write_section("explanations/_neuron_breadcrumbs.html", context),
         "content": write_section("explanations/_neuron_content.html", context),
     }
-    response = render_framed(request, "explanations/neuron.html", slots)
-    patch_vary_headers(response, FRAGMENT_HEADERS)
-    return response
+    return render_framed(request, "explanations/neuron.html", slots, varying=FRAGMENT_HEADERS)
 
 
 def _title(row: Neuron, page: NeuronPage) -> str:
