@@ -7,6 +7,7 @@ times as long. The rest of the site is Django's, and includes them with `{% sect
 from __future__ import annotations
 
 import re
+from collections.abc import MutableMapping
 from typing import Any
 
 import markupsafe
@@ -78,6 +79,10 @@ class _Joined(Extension):
 
 class _Environment(Environment):
     code_generator_class = _Generator
+
+    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
+        """Return what all templates know as one dict: Jinja's chain of two is read anew, slowly, for each section."""
+        return {**self.globals, **(d or {})}
 
     @staticmethod
     def escaped(value: Any) -> str:

@@ -145,7 +145,7 @@ def _known(listed: Sequence[TokenColumns]) -> Sequence[TokenColumns]:
 
 
 def _strengths(values: Sequence[float], around: str = "{}") -> list[str]:
-    """Return strengths with three significant digits, noughts at the end kept, so that a list reads evenly."""
+    """Return strengths as markup, with three significant digits, noughts at the end kept: so a list reads evenly."""
     if not values:
         return []
     if max(map(abs, values)) >= 100:
@@ -153,7 +153,8 @@ def _strengths(values: Sequence[float], around: str = "{}") -> list[str]:
     else:
         # All in one go: a page shows three hundred.
         lines = "\n".join([around.format("%#.3g")] * len(values)) % tuple(values)
-    return lines.replace("-", "\u2212").split("\n")
+    # The minus by its name: as itself it would make the text around it wide, which is slower to join and to encode.
+    return lines.replace("-", "&minus;").split("\n")
 
 
 # Neurons
