@@ -107,18 +107,26 @@ def _token_groups(related: RelatedColumns) -> tuple[TokenGroup | None, Sequence[
 def _draw_tokens(titled: Sequence[tuple[str, TokenColumns]]) -> list[TokenGroup]:
     if not titled:
         return []
-    listed = _known([columns for _, columns in titled])
-    tokens = [token for columns in listed for token in cast(Sequence[str], columns.tokens)]
-    values = np.concatenate([columns.values for columns in listed]).astype(np.float64)
-    numbers, ends = values.tolist(), list(accumulate(len(columns.tokens) for columns in listed))
+    tokens = [token for _, columns in titled for token in columns.tokens]
+    values = np.concatenate([columns.values for _, columns in titled]).astype(np.float64)
+    if None in tokens or np.isnan(values).any():
+        return _draw_tokens([(title, _known(columns)) for title, columns in titled])
+    numbers, ends = values.tolist(), list(accumulate(len(columns.tokens) for _, columns in titled))
     strongest = [max(map(abs, numbers[start:end]), default=0.0) or 1.0 for start, end in pairwise([0, *ends])]
-    scales = np.repeat(strongest, [len(columns.tokens) for columns in listed])
+    scales = np.repeat(strongest, [len(columns.tokens) for _, columns in titled])
     opens = markup.opened(values, scales, before="<span>")
-    drawn = markup.weave(opens, markup.rests(tokens), _strengths(numbers, " {}</span> "))
+    drawn = markup.weave(opens, markup.rests(cast(list[str], tokens)), _strengths(numbers, " {}</span> "))
     return [
         _group(title, drawn[start * _PIECES : end * _PIECES])
         for (title, _), (start, end) in zip(titled, pairwise([0, *ends]), strict=True)
     ]
+
+
+def _known(columns: TokenColumns) -> TokenColumns:
+    """Return the tokens and values of those pairs that have both."""
+    places = [place for place, token in enumerate(columns.tokens) if token is not None]
+    places = [place for place in places if not np.isnan(columns.values[place])]
+    return TokenColumns([columns.tokens[place] for place in places], columns.values[places])
 
 
 _PIECES = 3
@@ -128,20 +136,8 @@ _FIRST, _REST = slice(FIRST_TOKENS * _PIECES), slice(FIRST_TOKENS * _PIECES, Non
 
 def _group(title: str, drawn: Sequence[str]) -> TokenGroup:
     # Safe: the markup of tokens is escaped, and the rest is numbers.
-    first, rest = (
-        SafeString("".join(part)) for part in (drawn[: FIRST_TOKENS * _PIECES], drawn[FIRST_TOKENS * _PIECES :])
-    )
+    first, rest = (SafeString("".join(drawn[part])) for part in (_FIRST, _REST))
     return TokenGroup(title, first, rest, max(0, len(drawn) // _PIECES - FIRST_TOKENS))
-
-
-def _known(listed: Sequence[TokenColumns]) -> Sequence[TokenColumns]:
-    """Return the tokens and values of those pairs that have both."""
-    if not np.isnan(np.concatenate([columns.values for columns in listed])).any() and not any(
-        None in columns.tokens for columns in listed
-    ):
-        return listed
-    places = [[i for i, t in enumerate(c.tokens) if t is not None and not np.isnan(c.values[i])] for c in listed]
-    return [TokenColumns([c.tokens[i] for i in p], c.values[p]) for c, p in zip(listed, places, strict=True)]
 
 
 def _strengths(values: Sequence[float], around: str = "{}") -> list[str]:
