@@ -159,27 +159,15 @@ _OPEN_PAIR = {
 
 def shaded(tokens: Sequence[str], values: Floats, maximum: float) -> SafeString:
     """Return tokens as elements, each shaded by its value relative to `maximum`."""
-    return shaded_texts([tokens], [values], maximum)[0]
+    return shaded_texts([tokens], [values], [maximum])[0]
 
 
-def shaded_texts(texts: Sequence[Sequence[str]], values: Sequence[Floats], maximum: float) -> list[SafeString]:
-    """Return what `shaded` does for each of these texts, all at once."""
-    return list(map(_woven, opened_parts(values, [maximum] * len(values)), _rests_of(texts)))
-
-
-def shaded_pairs(
-    texts: Sequence[Sequence[str]],
-    real: Sequence[Floats],
-    simulated: Sequence[Floats],
-    *,
-    real_maximum: float,
-    simulated_maximum: float,
-) -> list[tuple[SafeString, SafeString]]:
-    """Return what `shaded` does for each of these texts twice: by its real and by its simulated values."""
-    count = len(texts)
-    opened = opened_parts([*real, *simulated], [real_maximum] * count + [simulated_maximum] * count)
-    columns = zip(_rests_of(texts), opened[:count], opened[count:], strict=True)
-    return [(_woven(opens, rest), _woven(others, rest)) for rest, opens, others in columns]
+def shaded_texts(texts: Sequence[Sequence[str]], values: Sequence[Floats], maxima: Sequence[float]) -> list[SafeString]:
+    """Return what `shaded` does for each of these texts, all at once. One that is there twice is escaped once."""
+    distinct = {id(text): text for text in texts}
+    rests = dict(zip(distinct, _rests_of(list(distinct.values())), strict=True))
+    opened = opened_parts(values, maxima)
+    return [_woven(opens, rests[id(text)]) for text, opens in zip(texts, opened, strict=True)]
 
 
 def overlaid(

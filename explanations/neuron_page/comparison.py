@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -12,6 +12,7 @@ from explanations import tokens as markup
 from explanations.forms.neuron import PageState
 from explanations.models import Simulation
 from explanations.neuron_page import elements
+from explanations.neuron_page.drawing import Drawn, Strip
 from explanations.neuron_page.excerpts import Recorded, extremes_of
 from explanations.neuron_page.verdict import meaning_of, why_undefined
 from explanations.pipeline import packing
@@ -86,6 +87,13 @@ class _Scale(msgspec.Struct, frozen=True):
     """whether simulated values are in the neuron's own units"""
 
 
+class FoundExcerpts(msgspec.Struct, frozen=True):
+    """A simulation's excerpts, and what they are shaded by."""
+
+    excerpts: Sequence[FoundExcerpt]
+    scale: _Scale
+
+
 def simulated_keys(sequences: Iterable[PackedSequence]) -> set[int]:
     return {s.key for s in sequences}
 
@@ -95,23 +103,41 @@ def read_sequences(row: Simulation | None) -> list[PackedSequence]:
     return [] if row is None else packing.unpack_sequences(row.data)
 
 
-def build_comparison(
-    row: Simulation,
-    sequences: Sequence[PackedSequence],
-    recorded: Recorded,
-    tokens: Mapping[int, Tokens],
-    state: PageState,
-) -> Comparison:
-    """Return what the page shows of a simulation; excerpts that are not stored are named, never left out."""
+def find_excerpts(
+    row: Simulation, sequences: Sequence[PackedSequence], recorded: Recorded, tokens: Mapping[int, Tokens]
+) -> FoundExcerpts:
+    """Return a simulation's excerpts with what is stored of them."""
     found = list(_find(sequences, recorded, tokens))
-    scale = _scale_of(row, found)
+    return FoundExcerpts(found, _scale_of(row, found))
+
+
+def strips_of(found: FoundExcerpts, state: PageState) -> list[Strip]:
+    """Return what is to be drawn: the real and the simulated side of each excerpt of which all is stored.
+
+    The markup of the state's view alone: the other would double the page.
+    """
+    is_side = state.view == "side"
+    return [
+        Strip(excerpt.tokens if is_side else None, values, maximum)
+        for excerpt in found.excerpts
+        if excerpt.is_whole and excerpt.real is not None
+        for values, maximum in ((excerpt.real, found.scale.real), (excerpt.packed.simulated, found.scale.simulated))
+    ]
+
+
+def build_comparison(row: Simulation, given: FoundExcerpts, strips: Sequence[Drawn], state: PageState) -> Comparison:
+    """Return what the page shows of a simulation; excerpts that are not stored are named, never left out.
+
+    `strips` are those of `strips_of`, drawn.
+    """
+    found, scale = given.excerpts, given.scale
     top_only = row.top_only if row.top_only is not None else _correlation_of(found, Kind.TOP)
     random_only = row.random_only if row.random_only is not None else _correlation_of(found, Kind.RANDOM)
     group_scores = {Kind.TOP: top_only, Kind.RANDOM: random_only, Kind.OTHER: _correlation_of(found, Kind.OTHER)}
     # Where nothing of a simulation is stored, one sentence says so.
     listed = found if any(s.is_whole for s in found) else []
-    drawn = _draw([s for s in listed if s.is_whole], scale, state)
-    scored = [(s.packed.kind, _scored(s, next(drawn), scale, state) if s.is_whole else _missing(s)) for s in listed]
+    sides = zip(strips[::2], strips[1::2], strict=True)
+    scored = [(s.packed.kind, _scored(s, *next(sides), scale, state) if s.is_whole else _missing(s)) for s in listed]
     groups = [
         ScoredGroup(title, about, group_scores[kind], [excerpt for k, excerpt in scored if k == kind])
         for kind, title, about in _GROUPS
@@ -157,36 +183,6 @@ def _scale_of(row: Simulation, found: Sequence[FoundExcerpt]) -> _Scale:
     return _Scale(real, real if is_calibrated else float(LEVELS), is_calibrated)
 
 
-class _Drawing(msgspec.Struct, frozen=True):
-    """What of an excerpt is drawn: values as attributes hold them, and the markup of its tokens."""
-
-    real_values: str
-    simulated_values: str
-    body: str
-
-
-def _draw(whole: Sequence[FoundExcerpt], scale: _Scale, state: PageState) -> Iterator[_Drawing]:
-    """Yield the drawings of excerpts of which all is stored."""
-    texts = [s.tokens for s in whole if s.tokens is not None]
-    real, simulated = [s.real for s in whole if s.real is not None], [s.packed.simulated for s in whole]
-    values = markup.written_parts([*real, *simulated])
-    bodies = _bodies(texts, real, simulated, scale, state)
-    return map(_Drawing, values[: len(whole)], values[len(whole) :], bodies)
-
-
-def _bodies(
-    texts: Sequence[Tokens], real: Sequence[Floats], simulated: Sequence[Floats], scale: _Scale, state: PageState
-) -> list[str]:
-    """Return the markup of the state's view alone: the other would double the page."""
-    if state.view == "overlay":
-        return [
-            elements.overlaid(markup.overlaid(t, r, s, real_maximum=scale.real, simulated_maximum=scale.simulated))
-            for t, r, s in zip(texts, real, simulated, strict=True)
-        ]
-    pairs = markup.shaded_pairs(texts, real, simulated, real_maximum=scale.real, simulated_maximum=scale.simulated)
-    return [elements.side_by_side(*pair) for pair in pairs]
-
-
 def _missing(found: FoundExcerpt) -> ScoredExcerpt:
     lacking = "The text of this excerpt is" if found.tokens is None else "The real activations of this excerpt are"
     missing = f"{lacking} not stored; import the neuron's activations again."
@@ -194,22 +190,26 @@ def _missing(found: FoundExcerpt) -> ScoredExcerpt:
     return ScoredExcerpt(found.title, missing, element)
 
 
-def _scored(found: FoundExcerpt, drawing: _Drawing, scale: _Scale, state: PageState) -> ScoredExcerpt:
+def _scored(found: FoundExcerpt, real: Drawn, simulated: Drawn, scale: _Scale, state: PageState) -> ScoredExcerpt:
     assert found.real is not None
     assert found.tokens is not None
-    real, simulated, score = found.real, found.packed.simulated, found.packed.scores.ev_correlation
+    values, score = (found.real, found.packed.simulated), found.packed.scores.ev_correlation
+    if state.view == "side":
+        body = elements.side_by_side(real.markup, simulated.markup)
+    else:
+        both = markup.overlaid(found.tokens, *values, real_maximum=scale.real, simulated_maximum=scale.simulated)
+        body = elements.overlaid(both)
     element = elements.scored_excerpt(
         found.title,
         score=score,
-        why_undefined="" if score is not None else why_undefined(real, simulated),
+        why_undefined="" if score is not None else why_undefined(*values),
         maximum=found.maximum,
-        real_values=drawing.real_values,
-        simulated_values=drawing.simulated_values,
+        real_values=real.values,
+        simulated_values=simulated.values,
         is_calibrated=scale.is_calibrated,
-        body=drawing.body,
+        body=body,
     )
-    rows = _rows(found.tokens, real, simulated, scale) if state.values else ()
-    return ScoredExcerpt(found.title, "", element, rows)
+    return ScoredExcerpt(found.title, "", element, _rows(found.tokens, *values, scale) if state.values else ())
 
 
 def _rows(

@@ -14,6 +14,7 @@ from explanations.forms.neuron import SHOWN_STEPS, PageState
 from explanations.import_commands import excerpts_command
 from explanations.models import Neuron
 from explanations.neuron_page import elements
+from explanations.neuron_page.drawing import Drawn, Strip
 from explanations.pipeline import packing
 from explanations.pipeline.packing import PackedRecord
 from explanations.pipeline.records import Floats, Kind
@@ -187,17 +188,26 @@ def shown_keys(group: Group | None, state: PageState) -> set[int]:
     return {r.key for r in group.records[: state.shown]} if group else set()
 
 
+def strips_of(group: Group | None, tokens: Mapping[int, Tokens], maximum: float, state: PageState) -> list[Strip]:
+    """Return what of the chosen group is to be drawn."""
+    records = group.records[: state.shown] if group else ()
+    return [Strip(tokens.get(record.key), record.activations, maximum) for record in records]
+
+
 def build_section(
-    neuron: Neuron, groups: Sequence[Group], group: Group | None, state: PageState, tokens: Mapping[int, Tokens]
+    neuron: Neuron,
+    groups: Sequence[Group],
+    group: Group | None,
+    maximum: float,
+    strips: Sequence[tuple[Strip, Drawn]],
+    state: PageState,
 ) -> ExcerptsSection:
-    """Return the section; the chosen group and the tokens were found before, so that one query brings all tokens."""
-    records = group.records if group else []
-    maximum = _scale_of(neuron, groups, group)
-    total = len(records)
+    """Return the section; `strips` are those of `strips_of`, drawn."""
+    total = len(group.records) if group else 0
     return ExcerptsSection(
         groups=groups,
         group=group,
-        shown=_show(group, tokens, maximum, state) if group else [],
+        shown=_show(group, strips, state) if group else [],
         total=total,
         more=next((min(step, total) for step in SHOWN_STEPS if step > state.shown), None)
         if state.shown < total
@@ -207,7 +217,7 @@ def build_section(
     )
 
 
-def _scale_of(neuron: Neuron, groups: Sequence[Group], group: Group | None) -> float:
+def scale_of(neuron: Neuron, groups: Sequence[Group], group: Group | None) -> float:
     """Return what shades are relative to: the neuron's maximum; on its other side the lowest value there."""
     if group is not None and group.is_bottom:
         lowest = min((float(r.activations.min()) for r in group.records if len(r.activations)), default=0.0)
@@ -223,21 +233,18 @@ def _missing(neuron: Neuron) -> MissingExcerpts:
     return MissingExcerpts(packing.unpack_peak(neuron.peak), *excerpts_command(neuron))
 
 
-def _show(group: Group, tokens: Mapping[int, Tokens], maximum: float, state: PageState) -> list[ShownExcerpt]:
-    records = group.records[: state.shown]
-    texts = [tokens.get(record.key) for record in records]
-    known = [(text, r.activations) for text, r in zip(texts, records, strict=True) if text is not None]
-    drawn = iter(markup.shaded_texts([text for text, _ in known], [values for _, values in known], maximum))
-    written = markup.written_parts([r.activations for r in records])
+def _show(group: Group, strips: Sequence[tuple[Strip, Drawn]], state: PageState) -> list[ShownExcerpt]:
     # The lowest values where excerpts were chosen for them.
-    peaks = extremes_of([r.activations for r in records], np.minimum if group.is_bottom else np.maximum)
+    peaks = extremes_of([strip.values for strip, _ in strips], np.minimum if group.is_bottom else np.maximum)
     return [
         ShownExcerpt(
             title := f"{group.title} {place}",
-            elements.recorded_excerpt(title, group.peak_name, peak, values, None if text is None else next(drawn)),
-            rows=value_rows(text, record.activations, maximum) if state.values and text is not None else (),
+            elements.recorded_excerpt(
+                title, group.peak_name, peak, drawn.values, None if strip.tokens is None else drawn.markup
+            ),
+            rows=value_rows(strip) if state.values else (),
         )
-        for place, (record, text, values, peak) in enumerate(zip(records, texts, written, peaks, strict=True), 1)
+        for place, ((strip, drawn), peak) in enumerate(zip(strips, peaks, strict=True), 1)
     ]
 
 
@@ -251,9 +258,10 @@ def extremes_of(parts: Sequence[Floats | None], extreme: np.ufunc = np.maximum) 
     return [next(found) if part is not None and len(part) else None for part in parts]
 
 
-def value_rows(tokens: Tokens, values: np.ndarray, maximum: float) -> list[tuple[SafeString, str]]:
-    """Return each token, shaded, with its exact value."""
+def value_rows(strip: Strip) -> list[tuple[SafeString, str]]:
+    """Return each token, shaded, with its exact value; none where its text is not stored."""
+    values = strip.values
     return [
-        (markup.shaded([token], values[i : i + 1], maximum), markup.written_value(float(values[i])))
-        for i, token in enumerate(tokens[: len(values)])
+        (markup.shaded([token], values[i : i + 1], strip.maximum), markup.written_value(float(values[i])))
+        for i, token in enumerate((strip.tokens or ())[: len(values)])
     ]

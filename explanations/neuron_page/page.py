@@ -15,6 +15,7 @@ from explanations.forms.neuron import PageState
 from explanations.models import Job, Neuron, SubjectModel, Trial
 from explanations.neuron_page import comparison, excerpts
 from explanations.neuron_page.comparison import Comparison
+from explanations.neuron_page.drawing import draw
 from explanations.neuron_page.excerpts import ExcerptsSection
 from explanations.neuron_page.explanations import (
     ListedExplanation,
@@ -108,7 +109,13 @@ def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
     row, state = choose_simulation(shown, state)
     sequences = comparison.read_sequences(row)
     tokens = store.read_tokens(neuron.model_id, {s.key for s in sequences} | excerpts.shown_keys(group, state))
-    compared = comparison.build_comparison(row, sequences, recorded, tokens, state) if row else None
+    found = comparison.find_excerpts(row, sequences, recorded, tokens) if row else None
+    scored = comparison.strips_of(found, state) if found else []
+    maximum = excerpts.scale_of(neuron, groups, group)
+    strips = excerpts.strips_of(group, tokens, maximum, state)
+    drawn = draw([*scored, *strips])
+    compared = comparison.build_comparison(row, found, drawn[: len(scored)], state) if row and found else None
+    of_group = list(zip(strips, drawn[len(scored) :], strict=True))
     headline = next((e for e in listed if e.is_headline), None)
     return NeuronPage(
         state=state,
@@ -117,7 +124,7 @@ def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
         comparison=compared,
         headline=headline,
         meaning=_meaning(headline, compared),
-        excerpts=excerpts.build_section(neuron, groups, group, state, tokens),
+        excerpts=excerpts.build_section(neuron, groups, group, maximum, of_group, state),
         moments=_moments(neuron),
         record_count=len(recorded.records),
         histogram=histogram_of(recorded.records),
@@ -134,7 +141,9 @@ def build_simulation_part(neuron: Neuron, state: PageState) -> SimulationPart:
     row, state = choose_simulation(shown, state)
     sequences = comparison.read_sequences(row)
     tokens = store.read_tokens(neuron.model_id, {s.key for s in sequences})
-    compared = comparison.build_comparison(row, sequences, recorded, tokens, state) if row else None
+    found = comparison.find_excerpts(row, sequences, recorded, tokens) if row else None
+    drawn = draw(comparison.strips_of(found, state)) if found else []
+    compared = comparison.build_comparison(row, found, drawn, state) if row and found else None
     return SimulationPart(state, listed, shown, compared)
 
 
@@ -143,7 +152,10 @@ def build_excerpts_part(neuron: Neuron, state: PageState) -> ExcerptsPart:
     groups = excerpts.groups_of(excerpts.read_recorded(neuron))
     group, state = excerpts.choose_group(groups, state)
     tokens = store.read_tokens(neuron.model_id, excerpts.shown_keys(group, state))
-    return ExcerptsPart(state, excerpts.build_section(neuron, groups, group, state, tokens))
+    maximum = excerpts.scale_of(neuron, groups, group)
+    strips = excerpts.strips_of(group, tokens, maximum, state)
+    of_group = list(zip(strips, draw(strips), strict=True))
+    return ExcerptsPart(state, excerpts.build_section(neuron, groups, group, maximum, of_group, state))
 
 
 def _moments(neuron: Neuron) -> list[tuple[str, float | None]]:

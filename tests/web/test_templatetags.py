@@ -86,13 +86,13 @@ def test_many_texts_are_what_each_is_alone() -> None:
     texts, real = [["a", "<"], [], ["\n"]], [np.array([1.0, -0.5]), np.zeros(0), np.array([0.0])]
     simulated = [values * 2 for values in real]
 
-    assert tokens.shaded_texts(texts, real, 1.0) == [tokens.shaded(t, v, 1.0) for t, v in zip(texts, real, strict=True)]
-    assert tokens.shaded_pairs(texts, real, simulated, real_maximum=1.0, simulated_maximum=2.0) == [
-        (tokens.shaded(t, r, 1.0), tokens.shaded(t, s, 2.0)) for t, r, s in zip(texts, real, simulated, strict=True)
-    ]
+    drawn = tokens.shaded_texts([*texts, *texts], [*real, *simulated], [1.0] * 3 + [2.0] * 3)
+
+    assert drawn[:3] == [tokens.shaded(t, v, 1.0) for t, v in zip(texts, real, strict=True)]
+    assert drawn[3:] == [tokens.shaded(t, v, 2.0) for t, v in zip(texts, simulated, strict=True)]
     for values in (real, [*real, np.array([0.1])]):
         assert tokens.written_parts(values) == [tokens.written_values(part) for part in values]
-    assert tokens.shaded_texts([], [], 1.0) == tokens.written_parts([]) == []
+    assert tokens.shaded_texts([], [], []) == tokens.written_parts([]) == []
 
 
 def test_as_many_values_as_tokens_are_needed() -> None:
