@@ -11,10 +11,12 @@ Scores are those of the neurons' headline explanations. Those of different simul
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from math import fsum
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -110,37 +112,37 @@ def read_statistics(model: SubjectModel) -> ModelStatistics:
 def refresh_statistics(model_id: int, layers: Collection[int] | None = None) -> None:
     """Recompute the statistics of these layers of a model; of all its layers where none are named.
 
-    Reads the layers' neurons: some 10 ms for one of 6,400.
+    Reads the layers' neurons in one query: some 10 ms for a layer of 6,400.
     """
     # Locked before the neurons are read: of two changes in one layer, the later refresh sees both.
     model = SubjectModel.objects.select_for_update(no_key=True).only("pk", "layers", "statistics").get(pk=model_id)
+    numbers = range(model.layers) if layers is None else layers
     parts: dict[str, Any] = {} if layers is None else dict(model.statistics.get("layers", {}))
-    for number in range(model.layers) if layers is None else layers:
+    for number in numbers:
         parts.pop(str(number), None)
-        if part := _summarise_layer(model_id, number):
-            parts[str(number)] = part
+    rows = Neuron.objects.filter(model_id=model_id, layer__in=numbers).order_by("layer")
+    fields = ("layer", "explanation_count", "headline_simulator", "headline_score")
+    # Never all layers at once in memory, and a layer in one piece.
+    for layer, neurons in groupby(rows.values_list(*fields).iterator(10_000), itemgetter(0)):
+        parts[str(layer)] = _summarise_layer(list(neurons))
     model.statistics = {"layers": parts}
     model.statistics_at = timezone.now()
     model.save(update_fields=["statistics", "statistics_at"])
 
 
-def _summarise_layer(model_id: int, layer: int) -> dict[str, Any] | None:
-    """Return a layer's part of the statistics; None where it has no neurons."""
-    rows = list(
-        Neuron.objects.filter(model_id=model_id, layer=layer).values_list(
-            "explanation_count", "headline_simulator", "headline_score"
-        )
-    )
-    if not rows:
-        return None
+def _summarise_layer(neurons: Sequence[tuple[int, int, str, float | None]]) -> dict[str, Any]:
+    """Return a layer's part of the statistics.
+
+    Of each neuron it takes the layer, the number of its explanations, and its headline's simulator and score.
+    """
     scores: defaultdict[str, list[float]] = defaultdict(list)
-    for _, simulator, score in rows:
+    for _, _, simulator, score in neurons:
         if score is not None:
             scores[simulator].append(score)
     return {
-        "neurons": len(rows),
-        "explained": sum(count > 0 for count, _, _ in rows),
-        "explanations": sum(count for count, _, _ in rows),
+        "neurons": len(neurons),
+        "explained": sum(count > 0 for _, count, _, _ in neurons),
+        "explanations": sum(count for _, count, _, _ in neurons),
         "scores": {simulator: _summarise_scores(values) for simulator, values in sorted(scores.items())},
     }
 
