@@ -57,15 +57,14 @@ def _bytes(data: bytes | memoryview | None) -> bytes | None:
     return None if data is None else bytes(data)
 
 
-def _is_any_near(model_id: int, neuron_ids: Iterable[NeuronId]) -> bool:
+def _is_any_near(model_id: int, neuron_ids: Collection[NeuronId]) -> bool:
     """Return whether a neuron is stored from the first to the last of these.
 
     One query, in SQL: it spares the first import of a neuron others, which take ten times as long to write and to plan.
     """
-    ends = sorted(neuron_ids)
-    if not ends:
+    if not neuron_ids:
         return False
-    first, last = ends[0], ends[-1]
+    first, last = min(neuron_ids), max(neuron_ids)
     quote = connection.ops.quote_name
     table, place = quote(Neuron._meta.db_table), f"(layer, {quote('index')})"
     with connection.cursor() as cursor:

@@ -10,16 +10,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, chain
-from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 from msgspec import UNSET, Raw
 
 from explanations.pipeline import dataset_objects as objects
-from explanations.pipeline.array_cutting import Arrays
-from explanations.pipeline.excerpts import MAX_TOKENS, Excerpt, Excerpts
+from explanations.pipeline.array_cutting import Arrays, Doubles
+from explanations.pipeline.excerpts import Excerpt, Excerpts
 from explanations.pipeline.json_reading import BrokenFileError, decode, decode_text, text_list
+from explanations.pipeline.packing import MAX_TOKENS
 from explanations.pipeline.records import (
     NORMALISED_SCALE,
     ActivationRecord,
@@ -44,8 +42,6 @@ _MAX_STRENGTH = 3e38
 """of a related token or neuron: strengths are kept in single precision"""
 TOP_SEQUENCES = 5
 """The first sequences of a simulation are of top excerpts, where nothing better tells."""
-
-Doubles: TypeAlias = npt.NDArray[np.float64]
 
 
 def _check_neuron_id(given: objects.NeuronId, expected: NeuronId) -> None:
@@ -277,14 +273,9 @@ def _token_values(raw: Raw, values: list[float | None]) -> TokenValues:
 
 
 def _check_single_precision(values: Sequence[float | None]) -> None:
-    try:
-        # Without a loop of our own: there are some 300 values a neuron.
-        fit = not values or (max(values) <= _MAX_STRENGTH and min(values) >= -_MAX_STRENGTH)  # type: ignore[type-var,operator]
-    except TypeError:
-        return _check_single_precision([value for value in values if value is not None])
-    if not fit:
+    known = [value for value in values if value is not None]
+    if known and (max(known) > _MAX_STRENGTH or min(known) < -_MAX_STRENGTH):
         raise BrokenFileError("a strength is out of range: beyond 3e38")
-    return None
 
 
 def decode_tokens_by_activation(data: bytes) -> TokenValues:

@@ -6,16 +6,10 @@ text until `Excerpts` is asked for them, once for each different text.
 
 from __future__ import annotations
 
-from typing import cast
-
-import msgspec
 from msgspec import Struct
 
 from explanations.pipeline.json_reading import BrokenFileError, text_list
-from explanations.pipeline.packing import excerpt_key, pack_tokens, unpack_tokens
-
-MAX_TOKENS = 65535
-_texts_decoder = msgspec.json.Decoder(list[str])
+from explanations.pipeline.packing import MAX_TOKENS, excerpt_key, pack_tokens, unpack_texts
 
 
 class Excerpt(Struct, frozen=True):
@@ -31,7 +25,7 @@ class Excerpt(Struct, frozen=True):
     @property
     def tokens(self) -> tuple[str, ...]:
         """[pos]; unpacked at every call"""
-        return cast(tuple[str, ...], unpack_tokens(self.packed))
+        return unpack_texts(self.packed)
 
 
 class Excerpts(dict[bytes, Excerpt]):
@@ -44,7 +38,9 @@ class Excerpts(dict[bytes, Excerpt]):
     """Texts to keep, so that a dataset whose excerpts never recur does not fill the memory."""
 
     def __missing__(self, raw: bytes) -> Excerpt:
-        tokens = _token_list(b"[%b]" % raw)
+        tokens = text_list(b"[%b]" % raw)
+        if None in tokens:
+            raise BrokenFileError("a token is null")
         if len(tokens) > MAX_TOKENS:
             raise BrokenFileError(f"an excerpt of {len(tokens)} tokens; at most {MAX_TOKENS} can be kept")
         if len(self) >= self.LIMIT:
@@ -52,13 +48,3 @@ class Excerpts(dict[bytes, Excerpt]):
         packed = pack_tokens(tokens)
         self[raw] = known = Excerpt(excerpt_key(packed), len(tokens), packed)
         return known
-
-
-def _token_list(raw: bytes) -> list[str]:
-    try:
-        return _texts_decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        tokens = text_list(raw)
-    if None in tokens:
-        raise BrokenFileError("a token is null")
-    return cast(list[str], tokens)

@@ -71,7 +71,7 @@ def decode_text(raw: bytes | Raw) -> Any:
                 return json.loads(hidden)
             case value:
                 return value
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         raise BrokenFileError("not of the expected form: a text that cannot be decoded") from None
 
 

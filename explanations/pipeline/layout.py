@@ -108,7 +108,7 @@ def _read_file(path: str) -> bytes:
             parts.append(part)
     finally:
         os.close(descriptor)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return b"".join(parts)
 
 
 def _numbered(folder: Path, suffix: str) -> list[int]:

@@ -1,7 +1,7 @@
 """How records become bytes: tokens, activations, simulations, related tokens and neurons."""
 
 from explanations.pipeline.packing.errors import PackingError
-from explanations.pipeline.packing.halves import Doubles, Lengths, round_trip
+from explanations.pipeline.packing.halves import MAX_TOKENS, Doubles, Lengths, round_trip
 from explanations.pipeline.packing.peak import pack_peak, unpack_peak
 from explanations.pipeline.packing.planes import Planes, join_records, join_sequences, split_records, split_sequences
 from explanations.pipeline.packing.records import (
@@ -34,6 +34,7 @@ from explanations.pipeline.packing.sequences import (
 from explanations.pipeline.packing.tokens import excerpt_key, pack_tokens, unpack_texts, unpack_tokens
 
 __all__ = [
+    "MAX_TOKENS",
     "SCORES",
     "Doubles",
     "Lengths",

@@ -117,9 +117,7 @@ def unpack_related(data: bytes | memoryview) -> Related:
     return Related(
         None if by_activation is None else _token_values(by_activation),
         None if by_weight is None else WeightTokens(*map(_token_values, by_weight)),
-        None
-        if neurons is None
-        else RelatedNeurons(*(None if side is None else _neuron_weights(side) for side in neurons)),
+        None if neurons is None else RelatedNeurons(*map(_neuron_weights, neurons)),
     )
 
 
