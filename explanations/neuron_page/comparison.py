@@ -90,6 +90,7 @@ class _Scale(msgspec.Struct, frozen=True):
 class FoundExcerpts(msgspec.Struct, frozen=True):
     """A simulation's excerpts, and what they are shaded by."""
 
+    row: Simulation
     excerpts: Sequence[FoundExcerpt]
     scale: _Scale
 
@@ -108,7 +109,7 @@ def find_excerpts(
 ) -> FoundExcerpts:
     """Return a simulation's excerpts with what is stored of them."""
     found = list(_find(sequences, recorded, tokens))
-    return FoundExcerpts(found, _scale_of(row, found))
+    return FoundExcerpts(row, found, _scale_of(row, found))
 
 
 def strips_of(found: FoundExcerpts, state: PageState) -> list[Strip]:
@@ -125,12 +126,12 @@ def strips_of(found: FoundExcerpts, state: PageState) -> list[Strip]:
     ]
 
 
-def build_comparison(row: Simulation, given: FoundExcerpts, strips: Sequence[Drawn], state: PageState) -> Comparison:
+def build_comparison(given: FoundExcerpts, strips: Sequence[Drawn], state: PageState) -> Comparison:
     """Return what the page shows of a simulation; excerpts that are not stored are named, never left out.
 
     `strips` are those of `strips_of`, drawn.
     """
-    found, scale = given.excerpts, given.scale
+    row, found, scale = given.row, given.excerpts, given.scale
     top_only = row.top_only if row.top_only is not None else _correlation_of(found, Kind.TOP)
     random_only = row.random_only if row.random_only is not None else _correlation_of(found, Kind.RANDOM)
     group_scores = {Kind.TOP: top_only, Kind.RANDOM: random_only, Kind.OTHER: _correlation_of(found, Kind.OTHER)}

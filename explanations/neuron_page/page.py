@@ -114,7 +114,7 @@ def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
     maximum = excerpts.scale_of(neuron, groups, group)
     strips = excerpts.strips_of(group, tokens, maximum, state)
     drawn = draw([*scored, *strips])
-    compared = comparison.build_comparison(row, found, drawn[: len(scored)], state) if row and found else None
+    compared = comparison.build_comparison(found, drawn[: len(scored)], state) if found else None
     of_group = list(zip(strips, drawn[len(scored) :], strict=True))
     headline = next((e for e in listed if e.is_headline), None)
     return NeuronPage(
@@ -143,7 +143,7 @@ def build_simulation_part(neuron: Neuron, state: PageState) -> SimulationPart:
     tokens = store.read_tokens(neuron.model_id, {s.key for s in sequences})
     found = comparison.find_excerpts(row, sequences, recorded, tokens) if row else None
     drawn = draw(comparison.strips_of(found, state)) if found else []
-    compared = comparison.build_comparison(row, found, drawn, state) if row and found else None
+    compared = comparison.build_comparison(found, drawn, state) if found else None
     return SimulationPart(state, listed, shown, compared)
 
 
