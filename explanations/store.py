@@ -24,7 +24,7 @@ from explanations.pipeline.records import (
 )
 from explanations.pipeline.records import Simulation as SimulationRecord
 from explanations.pipeline.run import Provenance
-from explanations.prepared import fetch_prepared, number_list
+from explanations.statements import Question, number_list
 from explanations.statistics import refresh_statistics
 
 if TYPE_CHECKING:
@@ -58,17 +58,24 @@ def read_packed_records(neuron: Neuron) -> tuple[list[PackedRecord], tuple[float
     return packing.unpack_records(data) if data is not None else ([], None)
 
 
-def read_tokens(model_id: int, keys: Iterable[int]) -> dict[int, Tokens]:
-    """Return the tokens of a model's excerpts by key. One query; in SQL, which the ORM writes slower than it runs."""
+def tokens_of(model_id: int, keys: Iterable[int]) -> Question[dict[int, Tokens]]:
+    """Return the question for the tokens of a model's excerpts by key.
+
+    In SQL, which the ORM writes slower than it runs.
+    """
     wanted = set(keys)
     if not wanted:
-        return {}
+        return Question.known({})
     database = connections[DEFAULT_DB_ALIAS]
     table = database.ops.quote_name(Excerpt._meta.db_table)
     source, listed = number_list(database.vendor, wanted)
     sql = f"SELECT key, tokens FROM {table} WHERE model_id = %s AND key IN (SELECT value FROM {source})"  # noqa: S608
-    found = fetch_prepared(database, sql, [model_id, listed])
-    return {key: packing.unpack_texts(data) for key, data in found}
+    return Question(sql, [model_id, listed], lambda rows: {key: packing.unpack_texts(data) for key, data in rows})
+
+
+def read_tokens(model_id: int, keys: Iterable[int]) -> dict[int, Tokens]:
+    """Return the tokens of a model's excerpts by key. One query; none for no keys."""
+    return tokens_of(model_id, keys).ask()
 
 
 def join_records(

@@ -24,7 +24,7 @@ from django.utils.cache import get_conditional_response, patch_cache_control, pa
 from django.utils.crypto import salted_hmac
 
 from explanations import subjects
-from explanations.prepared import fetch_prepared
+from explanations.statements import fetch_prepared
 
 View = Callable[..., HttpResponse]
 

@@ -29,30 +29,33 @@ class ListedExplanation(msgspec.Struct, frozen=True):
     is_headline: bool
 
 
-_find_explanations = Prepared(lambda neuron: Explanation.objects.filter(neuron=neuron).select_related("author"), int)
-_find_simulations = Prepared(lambda neuron: Simulation.objects.filter(explanation__neuron=neuron).order_by("-id"), int)
-
+explanations_of = Prepared(lambda neuron: Explanation.objects.filter(neuron=neuron).select_related("author"), int)
+simulations_of = Prepared(lambda neuron: Simulation.objects.filter(explanation__neuron=neuron).order_by("-id"), int)
+"""All of a neuron's, the newest first."""
 _find_flags = Prepared(lambda neuron: Flag.objects.undecided().filter(explanation__neuron=neuron).order_by("id"), int)
 
 
-def list_explanations(neuron: Neuron) -> list[ListedExplanation]:
-    """Return all of a neuron's explanations: headline, current, retired. Two queries, and one for flags."""
-    rows = {e.pk: e for e in _find_explanations(neuron.pk)}
+def list_explanations(
+    neuron: Neuron, explanations: Iterable[Explanation], simulations: Iterable[Simulation]
+) -> list[ListedExplanation]:
+    """Return all of a neuron's explanations: headline, current, retired. One query where there are flags."""
+    rows = {e.pk: e for e in explanations}
     if not rows:
         return []
-    simulations: dict[int, list[Simulation]] = {pk: [] for pk in rows}
-    for simulation in _find_simulations(neuron.pk):
-        simulations[simulation.explanation_id].append(simulation)
+    # Some may be of explanations that came since those were read.
+    of_row: dict[int, list[Simulation]] = {pk: [] for pk in rows}
+    for simulation in simulations:
+        of_row.setdefault(simulation.explanation_id, []).append(simulation)
     flags: dict[int, list[Flag]] = {pk: [] for pk in rows}
     for flag in _find_undecided(neuron):
-        flags[flag.explanation_id].append(flag)
+        flags.setdefault(flag.explanation_id, []).append(flag)
     headline = rows.get(neuron.headline_id or 0)
-    scored = {pk: _scored(row, simulations[pk]) for pk, row in rows.items()}
+    scored = {pk: _scored(row, of_row[pk]) for pk, row in rows.items()}
     listed = [
         ListedExplanation(
             row=row,
             scored=scored[pk],
-            others=[simulation for simulation in simulations[pk] if simulation is not scored[pk]],
+            others=[simulation for simulation in of_row[pk] if simulation is not scored[pk]],
             flags=flags[pk],
             parent=rows.get(row.parent_id or 0),
             difference=difference(row, headline),

@@ -11,6 +11,7 @@ import msgspec
 from django.db.models import Exists, OuterRef
 
 from explanations import store
+from explanations.asking import asked_together
 from explanations.forms.neuron import PageState
 from explanations.models import Job, Neuron, SubjectModel, Trial
 from explanations.neuron_page import comparison, excerpts
@@ -21,10 +22,12 @@ from explanations.neuron_page.explanations import (
     ListedExplanation,
     choose_shown,
     choose_simulation,
+    explanations_of,
     list_explanations,
+    simulations_of,
 )
 from explanations.neuron_page.histogram import Histogram, histogram_of
-from explanations.neuron_page.related import RelatedSection, build_related
+from explanations.neuron_page.related import RelatedSection, build_related, headline_cells_of, read_related
 from explanations.neuron_page.verdict import meaning_of
 from explanations.pipeline.records import NeuronId
 from explanations.prepared import Prepared
@@ -101,18 +104,25 @@ def find_neighbours(model: SubjectModel, neuron_id: NeuronId) -> tuple[int | Non
 
 def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
     """Return the whole page of a found neuron. At most six queries, for any number of explanations and excerpts."""
-    recorded = excerpts.read_recorded(neuron)
-    groups = excerpts.groups_of(recorded)
-    group, state = excerpts.choose_group(groups, state)
-    listed = list_explanations(neuron)
+    stored = read_related(neuron)
+    explanations, simulations = explanations_of.question(neuron.pk), simulations_of.question(neuron.pk)
+    cells = headline_cells_of(neuron.model, stored)
+    with asked_together(explanations, simulations, cells):
+        recorded = excerpts.read_recorded(neuron)
+        groups = excerpts.groups_of(recorded)
+        group, state = excerpts.choose_group(groups, state)
+        histogram = histogram_of(recorded.records)
+    listed = list_explanations(neuron, explanations.answer, simulations.answer)
     shown, state = choose_shown(listed, state)
     row, state = choose_simulation(shown, state)
     sequences = comparison.read_sequences(row)
-    tokens = store.read_tokens(neuron.model_id, {s.key for s in sequences} | excerpts.shown_keys(group, state))
-    found = comparison.find_excerpts(row, sequences, recorded, tokens) if row else None
+    tokens = store.tokens_of(neuron.model_id, {s.key for s in sequences} | excerpts.shown_keys(group, state))
+    with asked_together(tokens):
+        related = build_related(neuron.model, stored, cells.answer) if stored else None
+    found = comparison.find_excerpts(row, sequences, recorded, tokens.answer) if row else None
     scored = comparison.strips_of(found, state) if found else []
     maximum = excerpts.scale_of(neuron, groups, group)
-    strips = excerpts.strips_of(group, tokens, maximum, state)
+    strips = excerpts.strips_of(group, tokens.answer, maximum, state)
     drawn = draw([*scored, *strips])
     compared = comparison.build_comparison(found, drawn[: len(scored)], state) if found else None
     of_group = list(zip(strips, drawn[len(scored) :], strict=True))
@@ -127,16 +137,18 @@ def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
         excerpts=excerpts.build_section(neuron, groups, group, maximum, of_group, state),
         moments=_moments(neuron),
         record_count=len(recorded.records),
-        histogram=histogram_of(recorded.records),
-        related=build_related(neuron),
+        histogram=histogram,
+        related=related,
         jobs=_find_unfinished(neuron.pk) if getattr(neuron, "has_jobs", True) else (),
     )
 
 
 def build_simulation_part(neuron: Neuron, state: PageState) -> SimulationPart:
-    """Return the section of real and simulated activations alone."""
-    recorded = excerpts.read_recorded(neuron)
-    listed = list_explanations(neuron)
+    """Return the section of real and simulated activations alone. At most four queries."""
+    explanations, simulations = explanations_of.question(neuron.pk), simulations_of.question(neuron.pk)
+    with asked_together(explanations, simulations):
+        recorded = excerpts.read_recorded(neuron)
+    listed = list_explanations(neuron, explanations.answer, simulations.answer)
     shown, state = choose_shown(listed, state)
     row, state = choose_simulation(shown, state)
     sequences = comparison.read_sequences(row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, islice, pairwise
 from typing import cast
 
@@ -20,7 +20,7 @@ from explanations.neuron_page.elements import escape_all
 from explanations.pipeline import packing
 from explanations.pipeline.packing import NeuronColumns, RelatedColumns, TokenColumns
 from explanations.pipeline.records import NeuronId
-from explanations.prepared import LARGEST, fetch_prepared, number_list
+from explanations.statements import LARGEST, Question, number_list
 from explanations.templatetags.neurons import score_bar
 
 FIRST_TOKENS = 20
@@ -64,21 +64,20 @@ class RelatedSection(msgspec.Struct, frozen=True):
     """those of the related neurons that are not imported"""
 
 
-def build_related(neuron: Neuron) -> RelatedSection | None:
-    """Return the section; None where nothing was imported.
+def read_related(neuron: Neuron) -> RelatedColumns | None:
+    """Return what is stored; None where nothing was imported. One query where `related_set` was not fetched."""
+    return packing.read_related(neuron.related_set.data) if hasattr(neuron, "related_set") else None
 
-    One query for all related neurons, another where `related_set` was not fetched.
-    """
-    if not hasattr(neuron, "related_set"):
-        return None
-    related = packing.read_related(neuron.related_set.data)
+
+def build_related(model: SubjectModel, related: RelatedColumns, cells: Mapping[int, str]) -> RelatedSection:
+    """Return the section; `cells` are the answer to `headline_cells_of`."""
     by_activation, by_weight = _token_groups(related)
-    neurons = None if related.neurons is None else _neurons(neuron.model, related.neurons)
+    neurons = None if related.neurons is None else _neurons(model, related.neurons, cells)
     return RelatedSection(
         by_activation=by_activation,
         by_weight=by_weight,
         neurons=neurons,
-        missing=_find_missing(neuron.model, neurons or ()),
+        missing=_find_missing(model, neurons or ()),
     )
 
 
@@ -158,9 +157,8 @@ def _strengths(values: Sequence[float], around: str = "{}") -> list[str]:
 _SIDES = ("Upstream, positive", "Upstream, negative", "Downstream, positive", "Downstream, negative")
 
 
-def _neurons(model: SubjectModel, sides: Sequence[NeuronColumns | None]) -> list[NeuronGroup]:
+def _neurons(model: SubjectModel, sides: Sequence[NeuronColumns | None], cells: Mapping[int, str]) -> list[NeuronGroup]:
     titled = [(title, side) for title, side in zip(_SIDES, sides, strict=True) if side is not None]
-    cells = _find_headline_cells(model, {place for _, side in titled for place in side.places})
     rows = iter(_rows(model, [side for _, side in titled], cells))
     return [
         NeuronGroup(
@@ -191,23 +189,29 @@ _NOT_IMPORTED = '<td class="muted" colspan="2">not imported</td>'
 _NO_EXPLANATION = '<td class="muted" colspan="2">no explanation</td>'
 
 
-def _find_headline_cells(model: SubjectModel, wanted: Collection[int]) -> dict[int, str]:
-    """Return the cells that tell what the neurons at these places are said to do, without those that are not imported.
+def headline_cells_of(model: SubjectModel, related: RelatedColumns | None) -> Question[dict[int, str]]:
+    """Return the question for the cells that tell what related neurons are said to do, by place, without those that are
+    not imported.
 
-    One query, of an index seek a neuron. In SQL, since the ORM takes longer to build this condition of forty neurons
-    than databases take to answer it. Their list comes first in a CROSS JOIN, since SQLite would else read the whole
-    model and look each neuron up in the list.
+    One index seek a neuron. In SQL, since the ORM takes longer to build this condition of forty neurons than databases
+    take to answer it. Their list comes first in a CROSS JOIN, since SQLite would else read the whole model and look
+    each neuron up in the list.
     """
+    sides = (related.neurons if related else None) or ()
+    wanted = {place for side in sides if side is not None for place in side.places if place <= LARGEST}
     if not wanted:
-        return {}
+        return Question.known({})
     database = connections[DEFAULT_DB_ALIAS]
     table = database.ops.quote_name(Neuron._meta.db_table)
-    source, listed = number_list(database.vendor, [place for place in wanted if place <= LARGEST])
+    source, listed = number_list(database.vendor, wanted)
     sql = (
         f"SELECT wanted.value, n.headline_text, n.headline_score FROM {source} CROSS JOIN {table} n"  # noqa: S608
         f' WHERE n.model_id = %s AND n.layer = wanted.value & {_LAYER} AND n."index" = wanted.value >> 32'
     )
-    found = fetch_prepared(database, sql, [listed, model.pk])
+    return Question(sql, [listed, model.pk], _headline_cells)
+
+
+def _headline_cells(found: Sequence[tuple[int, str, float | None]]) -> dict[int, str]:
     texts = escape_all([text for _, text, _ in found])
     return {
         place: f'<td class="text">{text}</td><td class="number">{score_bar(score)}</td>' if text else _NO_EXPLANATION

@@ -7,7 +7,8 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from explanations.models import Explanation, Neuron, Simulation
-from explanations.prepared import LARGEST, Prepared, fetch_prepared, number_list
+from explanations.prepared import Prepared
+from explanations.statements import LARGEST, fetch_prepared, number_list
 from tests.world import World
 
 at_place = Prepared(
