@@ -84,7 +84,9 @@ def _rows(connection: psycopg.Connection[Any], result: PGresult) -> list[tuple[A
 
 def _flush(pgconn: PGconn) -> Generator[Wait, Any, None]:
     while pgconn.flush():
-        yield Wait.W
+        # Reading too: PostgreSQL takes no more while nobody takes its answers.
+        if (yield Wait.RW) & Wait.R:
+            pgconn.consume_input()
 
 
 def _receive(pgconn: PGconn) -> Generator[Wait, Any, list[PGresult]]:
