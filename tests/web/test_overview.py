@@ -219,7 +219,7 @@ def test_random_seeks_in_the_index_of_explained_neurons(world: World) -> None:
         # A table of five rows is always scanned; what is asked is whether the index can serve.
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
-            cursor.execute("SET LOCAL enable_sort = off")
+            cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off")
     plan = Neuron.objects.filter(model=world.model).explained().filter(id__gte=2).order_by("id")[:1].explain()
     assert "neuron_explained" in plan
     assert "TEMP B-TREE" not in plan

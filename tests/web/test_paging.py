@@ -150,7 +150,7 @@ def plans(rows: QuerySet[Neuron], order: Order, token: str) -> list[str]:
             # A table of a few rows is always scanned; what is asked is whether the index can serve at all.
             cursor.execute("SET LOCAL enable_seqscan = off")
             cursor.execute("SET LOCAL enable_bitmapscan = off")
-            cursor.execute("SET LOCAL enable_sort = off")
+            cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off")
         explain = "EXPLAIN (COSTS OFF) " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN "
         found = []
         for sql, params in queries:
