@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
 from explanations.forms.go import parse_place
 from explanations.models import Neuron, SubjectModel
 from explanations.pipeline.records import NeuronId
+from tests.planning import forbid
 from tests.world import HOSTILE, World
 
 pytestmark = pytest.mark.django_db
@@ -215,11 +215,7 @@ def test_random_says_why_it_finds_nothing(client: Client, db: None, slug: str, a
 
 
 def test_random_seeks_in_the_index_of_explained_neurons(world: World) -> None:
-    if connection.vendor == "postgresql":
-        # A table of five rows is always scanned; what is asked is whether the index can serve.
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL enable_seqscan = off")
-            cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off")
+    forbid("seqscan", "sort")
     plan = Neuron.objects.filter(model=world.model).explained().filter(id__gte=2).order_by("id")[:1].explain()
     assert "neuron_explained" in plan
     assert "TEMP B-TREE" not in plan

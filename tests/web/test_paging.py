@@ -11,6 +11,7 @@ from django.db.models import F, QuerySet
 
 from explanations.models import Neuron, SubjectModel
 from explanations.paging import Order, Page, paginate
+from tests.planning import forbid
 
 SCORES = [0.5, None, 0.1, 0.5, None, -0.3, 0.30000000000000004, 0.5, None, 0.3, None]
 
@@ -145,12 +146,8 @@ def plans(rows: QuerySet[Neuron], order: Order, token: str) -> list[str]:
 
     with connection.execute_wrapper(note):
         paginate(rows, order, token, 3)
+    forbid("seqscan", "bitmapscan", "sort")
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            # A table of a few rows is always scanned; what is asked is whether the index can serve at all.
-            cursor.execute("SET LOCAL enable_seqscan = off")
-            cursor.execute("SET LOCAL enable_bitmapscan = off")
-            cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off")
         explain = "EXPLAIN (COSTS OFF) " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN "
         found = []
         for sql, params in queries:

@@ -18,6 +18,7 @@ from django.test import Client
 
 from explanations import review
 from explanations.models import Excerpt, Explanation, Neuron, SubjectModel
+from tests.planning import forbid
 from tests.world import World
 
 BIG = "activationset|excerpt|explanation|flag|job|neuron|relatedset|reviewevent|simulation"  # explanations_...
@@ -83,14 +84,6 @@ def _plan(sql: str, parameters: Any) -> list[str]:
         return [str(row[column]) for row in cursor.cursor.fetchall()]
 
 
-def _avoid() -> None:
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
-            # Whether it pays depends on when the server last analysed the table.
-            cursor.execute("SET LOCAL enable_incremental_sort = off")
-
-
 def reading_all(lines: list[str]) -> list[str]:
     """Return the lines of plans that read a whole big table."""
     return [line for line in lines if re.search(_READS_ALL[connection.vendor], line)]
@@ -113,7 +106,7 @@ def sorting(lines: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("path", PAGES)
 def test_no_page_reads_a_whole_table_or_sorts_it(client: Client, world: World, path: str) -> None:
-    _avoid()
+    forbid("seqscan", "sort")
     with planned() as lines:
         assert client.get(path).status_code in (200, 302)
     assert lines
@@ -126,7 +119,7 @@ def test_no_page_reads_a_whole_table_or_sorts_it(client: Client, world: World, p
 def test_no_search_reads_a_whole_table(
     client: Client, world: World, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    _avoid()
+    forbid("seqscan", "sort")
     for few in (2_000, 0):
         monkeypatch.setattr("explanations.results.FEW", few)
         with planned() as lines:
@@ -137,7 +130,7 @@ def test_no_search_reads_a_whole_table(
 @pytest.mark.parametrize("layers", ["0", "0-1"])
 def test_layers_of_several_models_are_read_along_an_index(client: Client, world: World, layers: str) -> None:
     SubjectModel.objects.create(slug="other", name="Other", layers=2, neurons_per_layer=1)
-    _avoid()
+    forbid("seqscan", "sort")
     with planned() as lines:
         assert client.get(f"/search/?layer={layers}&q=days").status_code == 200
         assert client.get(f"/search/?layer={layers}").status_code == 200
@@ -149,14 +142,14 @@ def test_the_queue_and_the_jobs_are_read_along_an_index(client: Client, world: W
     for person in (world.reader, world.explainer):
         review.file_flag(explanation=world.explanation, reporter=person, reason="vague", note="")
     client.force_login(world.reviewer)
-    _avoid()
+    forbid("seqscan", "sort")
     with planned() as lines:
         assert client.get(path).status_code == 200
     assert reading_all(lines) == []
 
 
 def test_what_points_at_a_deleted_row_is_found_along_an_index(world: World) -> None:
-    _avoid()
+    forbid("seqscan", "sort")
     with planned() as lines:
         list(Explanation.objects.filter(parent__in=[world.explanation.pk]))
         list(Explanation.objects.filter(author__in=[world.reader.pk]))
@@ -168,7 +161,7 @@ def test_what_points_at_a_deleted_row_is_found_along_an_index(world: World) -> N
 
 
 def test_a_whole_table_that_is_read_would_be_noticed(world: World) -> None:
-    _avoid()
+    forbid("seqscan", "sort")
     with planned() as lines, connection.cursor() as cursor:
         cursor.execute("SELECT id FROM explanations_neuron WHERE headline_text LIKE '%%x%%' ORDER BY mean")
     assert reading_all(lines)
