@@ -34,7 +34,7 @@ def asked_together(*questions: Question[Any], using: str = DEFAULT_DB_ALIAS) -> 
         if sent is not None:
             sent.receive()
     for question in questions:
-        question.ask(using)
+        question.ask(database)
 
 
 def _refuse(*_: Any) -> NoReturn:

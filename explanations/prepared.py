@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, models
+from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.models.base import ModelState
 from django.db.models.query import get_related_populators
 
@@ -40,7 +40,7 @@ class Prepared(Generic[Row]):
         """Return the rows. One query."""
         if any(isinstance(value, int) and abs(value) > LARGEST for value in given):
             return []
-        return self.question(*given, using=using).ask(using)
+        return self.question(*given, using=using).ask(connections[using])
 
     def question(self, *given: int | str, using: str = DEFAULT_DB_ALIAS) -> Question[list[Row]]:
         """Return the query with its parameters, which columns can hold, to be asked together with others."""

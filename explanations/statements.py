@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, connections
-
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
@@ -45,10 +43,10 @@ class Question(Generic[Answer]):
         question.take([])
         return question
 
-    def ask(self, using: str = DEFAULT_DB_ALIAS) -> Answer:
+    def ask(self, database: BaseDatabaseWrapper) -> Answer:
         """Return the answer. One query, if it is open; `asking.asked_together` asks several at once."""
         if self.is_open:
-            self.take(fetch_prepared(connections[using], self.sql, self.parameters, has_json=self.has_json))
+            self.take(fetch_prepared(database, self.sql, self.parameters, has_json=self.has_json))
         return self.answer
 
     def take(self, rows: list[Any]) -> None:

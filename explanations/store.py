@@ -75,7 +75,7 @@ def tokens_of(model_id: int, keys: Iterable[int]) -> Question[dict[int, Tokens]]
 
 def read_tokens(model_id: int, keys: Iterable[int]) -> dict[int, Tokens]:
     """Return the tokens of a model's excerpts by key. One query; none for no keys."""
-    return tokens_of(model_id, keys).ask()
+    return tokens_of(model_id, keys).ask(connections[DEFAULT_DB_ALIAS])
 
 
 def join_records(

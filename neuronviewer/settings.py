@@ -206,7 +206,7 @@ def env_database(data: Path) -> dict[str, Any]:
             config["CONN_MAX_AGE"] = 0
             pool = {"min_size": 1, "max_size": pool_size, "timeout": SECONDS_FOR_A_CONNECTION}
             # A statement lives as long as its connection, which a pooler between would share. Only those of
-            # explanations.prepared send their parameters apart, and so can be prepared.
+            # explanations.statements send their parameters apart, and so can be prepared.
             config["OPTIONS"] = {**config.get("OPTIONS", {}), "pool": pool, "prepare_threshold": 0}
     else:
         raise ImproperlyConfigured(f"DATABASE_URL: {config['ENGINE']} is not supported; use sqlite: or postgres:")

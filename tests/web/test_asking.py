@@ -103,7 +103,7 @@ def test_the_block_may_not_ask_for_itself(lasting_world: World) -> None:
     with pytest.raises(RuntimeError, match="asked_together"), asked_together(number(1)):
         Explanation.objects.count()
     with pytest.raises(RuntimeError, match="asked_together"), asked_together(number(1)):
-        number(2).ask()
+        number(2).ask(connection)
     check_connection()
 
 

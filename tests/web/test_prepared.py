@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from django.db import DatabaseError, connection, connections, transaction
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from explanations.models import Explanation, Neuron, Simulation
 from explanations.prepared import Prepared
-from explanations.statements import LARGEST, fetch_prepared, number_list
+from explanations.statements import LARGEST
 from tests.world import World
 
 at_place = Prepared(
@@ -102,29 +102,6 @@ def test_other_cursors_are_djangos_own(world: World) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT %s", ["a text, not a parameter of unknown type"])
         assert cursor.fetchone() == ("a text, not a parameter of unknown type",)
-
-
-def test_a_list_of_numbers_is_one_parameter(world: World) -> None:
-    numbers = [-(2**63), 7, 2**63 - 1]
-    source, listed = number_list(connection.vendor, numbers)
-    found = fetch_prepared(connections["default"], f"SELECT value FROM {source} ORDER BY value", [listed])
-    assert [value for (value,) in found] == numbers
-
-
-def test_sql_is_read_as_djangos_cursors_read_it(world: World) -> None:
-    sql, parameters = "SELECT 7 %% 4, %s, '100 %%'", ["a % and %s"]
-    expected = [(3, "a % and %s", "100 %")]
-
-    assert fetch_prepared(connections["default"], sql, parameters) == expected
-    with CaptureQueriesContext(connection) as queries:
-        assert fetch_prepared(connections["default"], sql, parameters) == expected
-    assert len(queries) == 1
-
-
-def test_errors_are_djangos(world: World) -> None:
-    with pytest.raises(DatabaseError), transaction.atomic():
-        fetch_prepared(connections["default"], "SELECT nothing FROM nowhere WHERE 1 = %s", [1])
-    assert of_neuron(world.neuron.pk)
 
 
 def test_a_transaction_that_is_to_be_rolled_back_reads_nothing(world: World) -> None:
