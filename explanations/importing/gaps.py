@@ -36,8 +36,14 @@ class Gaps:
         return self._known.get((layer, kind), set())
 
     def record(self, *, missing: Files, found: Files) -> None:
-        """Note what was asked for and is not there, and what is there after all. A query for each layer and kind."""
-        absent, present = _by_layer(missing), _by_layer(found)
+        """Note what was asked for and is not there, and what is there after all. A query for each layer and kind.
+
+        `found` is not read where no gap is known or new, as in nearly every batch.
+        """
+        absent = _by_layer(missing)
+        if not absent and not self._known:
+            return
+        present = _by_layer(found)
         for place in absent.keys() | present.keys():
             before = self._known.get(place, set())
             now = (before | absent[place]) - present[place]

@@ -320,3 +320,14 @@ def test_recording_the_same_gaps_again_writes_nothing(django_assert_num_queries:
         gaps.record(missing=[(NeuronId(0, 1), DataKind.ACTIVATIONS)], found=[(NeuronId(0, 2), DataKind.ACTIVATIONS)])
     assert Gaps(model, "https://example.org/").of(0, DataKind.ACTIVATIONS) == {1}
     assert Gaps(model, "").of(0, DataKind.ACTIVATIONS) == set()
+
+
+def test_a_gap_that_is_filled_is_forgotten_and_without_gaps_nothing_is_looked_through() -> None:
+    model = SubjectModel.objects.create(slug="tiny", name="Tiny", layers=2, neurons_per_layer=4)
+    gaps, file = Gaps(model, ""), (NeuronId(0, 1), DataKind.ACTIVATIONS)
+    found = iter([file])
+    gaps.record(missing=[], found=found)
+    assert list(found) == [file]
+    gaps.record(missing=[file], found=[])
+    gaps.record(missing=[], found=[file])
+    assert Gaps(model, "").of(0, DataKind.ACTIVATIONS) == set()

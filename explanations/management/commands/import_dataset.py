@@ -234,9 +234,10 @@ def record_gaps(
     """Yield the batches, and note which files of a folder were missing, once each batch is stored."""
     for batch in batches:
         yield batch
-        missing = {(neuron.neuron_id, kind) for neuron in batch for kind in neuron.gaps}
-        asked = {(neuron.neuron_id, kind) for neuron in batch for kind in kinds}
-        gaps.record(missing=missing, found=asked - missing)
+        gaps.record(
+            missing=((neuron.neuron_id, kind) for neuron in batch for kind in neuron.gaps),
+            found=((neuron.neuron_id, kind) for neuron in batch for kind in kinds if kind not in neuron.gaps),
+        )
 
 
 def _chunks(model: SubjectModel, neurons: Sequence[NeuronId], *, is_new: bool) -> Iterator[Chunk]:
