@@ -41,6 +41,7 @@ class Arrays:
     def __init__(self, tokens: Sequence[bytes], beside: Sequence[bytes], alone: Sequence[bytes]) -> None:
         self._arrays = tokens, beside, alone
         self._taken: tuple[list[int], list[int], list[int]] = [], [], []
+        self._parsed_alone: tuple[list[bytes], tuple[Doubles, list[int]]] = [], _parse([])
 
     def take_tokens(self, places: Sequence[int]) -> list[bytes]:
         """Return the tokens at `places`, each a JSON list without its brackets. CutError where there are none."""
@@ -54,8 +55,15 @@ class Arrays:
         return _parse(self._take(1, places))
 
     def take_alone(self, places: Sequence[int]) -> tuple[Doubles, list[int]]:
-        """Return the same of numbers that stand alone."""
-        return _parse(self._take(2, places))
+        """Return the same of numbers that stand alone.
+
+        They are read once where they are those that were taken last: a neuron's explanations are scored against the
+        same activations.
+        """
+        arrays = self._take(2, places)
+        if arrays != self._parsed_alone[0]:
+            self._parsed_alone = arrays, _parse(arrays)
+        return self._parsed_alone[1]
 
     def _take(self, kind: int, places: Sequence[int]) -> list[bytes]:
         arrays = self._arrays[kind]

@@ -145,3 +145,14 @@ def test_a_place_that_is_a_number_of_the_file_is_refused() -> None:
         arrays.check_taken()
     with pytest.raises(CutError, match="has no array"):
         arrays.take_tokens([1])
+
+
+def test_numbers_alone_that_recur_are_read_once() -> None:
+    content = [{"others": [1, 2]}, {"others": [3]}, {"others": [1, 2]}, {"others": [1, 2]}]
+    _, arrays = CUTTER.cut(json.dumps(content).encode())
+    read = [arrays.take_alone([place]) for place in range(4)]
+    assert [(numbers.tolist(), lengths) for numbers, lengths in read] == [
+        *(([1.0, 2.0], [2]), ([3.0], [1]), ([1.0, 2.0], [2]), ([1.0, 2.0], [2])),
+    ]
+    assert read[3][0] is read[2][0]
+    arrays.check_taken()
