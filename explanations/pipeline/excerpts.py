@@ -6,10 +6,15 @@ text until `Excerpts` is asked for them, once for each different text.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
 from msgspec import Struct
 
 from explanations.pipeline.json_reading import BrokenFileError, text_list
 from explanations.pipeline.packing import MAX_TOKENS, excerpt_key, pack_tokens, unpack_texts
+
+_texts_decoder = msgspec.json.Decoder(list[str])
 
 
 class Excerpt(Struct, frozen=True):
@@ -38,9 +43,7 @@ class Excerpts(dict[bytes, Excerpt]):
     """Texts to keep, so that a dataset whose excerpts never recur does not fill the memory."""
 
     def __missing__(self, raw: bytes) -> Excerpt:
-        tokens = text_list(b"[%b]" % raw)
-        if None in tokens:
-            raise BrokenFileError("a token is null")
+        tokens = _texts(b"[%b]" % raw)
         if len(tokens) > MAX_TOKENS:
             raise BrokenFileError(f"an excerpt of {len(tokens)} tokens; at most {MAX_TOKENS} can be kept")
         if len(self) >= self.LIMIT:
@@ -48,3 +51,14 @@ class Excerpts(dict[bytes, Excerpt]):
         packed = pack_tokens(tokens)
         self[raw] = known = Excerpt(excerpt_key(packed), len(tokens), packed)
         return known
+
+
+def _texts(raw: bytes) -> Sequence[str | None]:
+    """Return a list of texts, none of which may be null."""
+    try:
+        return _texts_decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        tokens = text_list(raw)
+    if None in tokens:
+        raise BrokenFileError("a token is null")
+    return tokens
