@@ -39,8 +39,9 @@ SQLITE_TRIGGERS = {
 # What PostgreSQL's parser would take for a part of something (an address, a tag, a path, a fraction) becomes a blank,
 # so that it sees bare words, as FTS5 does; Latin letters lose their accents, as there. Code points are named, since
 # character classes depend on the database's locale. 50,000 characters keep any text below a tsvector's limit of 1 MB.
+# Blanks are left, which are one as well as many: most matches, each of which costs as much, would be of them.
 _PUNCTUATION = (
-    r"[\u0001-/:-@\[-`{-\u00a9\u00ab-\u00b1\u00b4\u00b6-\u00b8\u00bb\u00bf\u00d7\u00f7"
+    r"[\u0001-\u001f!-/:-@\[-`{-\u00a9\u00ab-\u00b1\u00b4\u00b6-\u00b8\u00bb\u00bf\u00d7\u00f7"
     r"\u2000-\u206f\u2190-\u2bff\u3000-\u3004\u3008-\u3020\u3030]+"
 )
 _BARE = r"regexp_replace(normalize(left(text, 50000), NFD), '([A-Za-z])[\u0300-\u036f]+', '\1', 'g')"
