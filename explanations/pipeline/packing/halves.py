@@ -52,11 +52,13 @@ class Halves:
 def encode_halves(given: Floats, lengths: Lengths) -> Halves:
     """Return excerpts' concatenated values in half precision. PackingError where one is not finite."""
     values: Doubles = np.asarray(given, dtype=np.float64)
-    if not np.isfinite(values).all():
+    largest = _largest(values, lengths)
+    # A NaN is the largest of all.
+    if not np.isfinite(largest).all():
         raise PackingError("an activation is NaN or infinite")
     if len(lengths) and int(lengths.max()) > MAX_TOKENS:
         raise PackingError(f"an excerpt of {lengths.max()} tokens; at most {MAX_TOKENS} can be kept")
-    exponents = _exponents(values, lengths)
+    exponents = _exponents(largest)
     # Times a power of two and not ldexp: as exact, and several times faster.
     scaled = values * np.repeat(np.ldexp(1.0, -exponents.astype(np.int32)), lengths)
     magnitudes = np.abs(scaled)
@@ -68,14 +70,19 @@ def encode_halves(given: Floats, lengths: Lengths) -> Halves:
     return Halves(halves, exponents, _exceptions(values, halves, np.flatnonzero(doubtful), exponents, lengths))
 
 
-def _exponents(values: Doubles, lengths: Lengths) -> Exponents:
-    """Return each excerpt's exponent [excerpt]; 0 where it is empty or all zero."""
-    maximum = np.zeros(len(lengths))
+def _largest(values: Doubles, lengths: Lengths) -> Doubles:
+    """Return each excerpt's largest magnitude [excerpt]; 0 where it is empty, NaN where it holds one."""
+    largest = np.zeros(len(lengths))
     filled = lengths > 0
     if len(values):
         starts = np.cumsum(lengths) - lengths
-        maximum[filled] = np.maximum.reduceat(np.abs(values), starts[filled])
-    exponents = np.where(maximum > 0, np.frexp(maximum)[1] - 1 - _EXPONENT_OF_MAXIMUM, 0)
+        largest[filled] = np.maximum.reduceat(np.abs(values), starts[filled])
+    return largest
+
+
+def _exponents(largest: Doubles) -> Exponents:
+    """Return the exponents [excerpt] of excerpts with these largest magnitudes; 0 for 0."""
+    exponents = np.where(largest > 0, np.frexp(largest)[1] - 1 - _EXPONENT_OF_MAXIMUM, 0)
     return np.clip(exponents, -_HIGHEST_EXPONENT, _HIGHEST_EXPONENT).astype(np.int8)
 
 
