@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, chain
+from typing import cast
 
 from msgspec import UNSET, Raw
 
@@ -82,6 +83,8 @@ class RecordColumns:
     neuron_id: NeuronId
     excerpts: Sequence[Excerpt]
     """[excerpt]"""
+    keys: Sequence[int]
+    """[excerpt]"""
     kinds: Sequence[int]
     """[excerpt]"""
     lengths: Sequence[int]
@@ -91,11 +94,6 @@ class RecordColumns:
     quantile_boundaries: tuple[float, ...] | None
     moments: tuple[float | None, float | None, float | None, float | None]
     """mean, variance, skewness, kurtosis"""
-
-    @property
-    def keys(self) -> list[int]:
-        """[excerpt]"""
-        return [excerpt.key for excerpt in self.excerpts]
 
     def to_record(self) -> NeuronRecord:
         """Return the same as records."""
@@ -141,6 +139,7 @@ def _record(
     return RecordColumns(
         neuron_id,
         found,
+        [excerpt.key for excerpt in found],
         kinds,
         lengths,
         activations,
@@ -158,6 +157,8 @@ class SimulationColumns:
 
     excerpts: Sequence[Excerpt]
     """[excerpt]"""
+    keys: Sequence[int]
+    """[excerpt]"""
     lengths: Sequence[int]
     """[excerpt], in tokens"""
     simulated: Doubles
@@ -168,11 +169,6 @@ class SimulationColumns:
     sequence_scores: Sequence[tuple[float | None, float | None, float | None]]
     """[excerpt, 3], in the order of `Scores`"""
     scale: str
-
-    @property
-    def keys(self) -> list[int]:
-        """[excerpt]"""
-        return [excerpt.key for excerpt in self.excerpts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +238,7 @@ def _simulation(given: objects.ScoredSimulation[int, int], arrays: Arrays, excer
     ]
     return SimulationColumns(
         found,
+        [excerpt.key for excerpt in found],
         lengths,
         simulated,
         real,
@@ -273,9 +270,17 @@ def _token_values(raw: Raw, values: list[float | None]) -> TokenValues:
 
 
 def _check_single_precision(values: Sequence[float | None]) -> None:
-    known = [value for value in values if value is not None]
-    if known and (max(known) > _MAX_STRENGTH or min(known) < -_MAX_STRENGTH):
+    try:
+        # Hardly any file leaves a number empty, and looking for one takes as long as the rest.
+        is_within = _is_within_range(cast(Sequence[float], values))
+    except TypeError:
+        is_within = _is_within_range([value for value in values if value is not None])
+    if not is_within:
         raise BrokenFileError("a strength is out of range: beyond 3e38")
+
+
+def _is_within_range(strengths: Sequence[float]) -> bool:
+    return not strengths or -_MAX_STRENGTH <= min(strengths) <= max(strengths) <= _MAX_STRENGTH
 
 
 def decode_tokens_by_activation(data: bytes) -> TokenValues:

@@ -406,6 +406,7 @@ def test_an_average_that_is_nan_is_left_empty() -> None:
     [
         (b'{"tokens":["a"],"average_activations":[]}', "1 tokens but 0 values"),
         (b'{"tokens":["a"],"average_activations":[1e39]}', "out of range"),
+        (b'{"tokens":["a","b"],"average_activations":[null,-1e39]}', "out of range"),
         (b'{"tokens":["a"]', "truncated"),
         (b'{"tokens":[3],"average_activations":[1]}', "not a list of texts"),
         (b"{}", "missing required field"),
