@@ -22,18 +22,19 @@ def asked_together(*questions: Question[Any], using: str = DEFAULT_DB_ALIAS) -> 
     The block must not ask the database for anything (RuntimeError), since the connection is in use.
     """
     database = connections[using]
+    asked = [question for question in questions if question.is_open]
     sent = None
-    if database.vendor == "postgresql" and not is_watched(database):
+    if asked and database.vendor == "postgresql" and not is_watched(database):
         from explanations import pipelined
 
-        sent = pipelined.send(database, [question for question in questions if question.is_open])
+        sent = pipelined.send(database, asked)
     try:
         with database.execute_wrapper(_refuse):
             yield
     finally:
         if sent is not None:
             sent.receive()
-    for question in questions:
+    for question in asked:
         question.ask(database)
 
 

@@ -36,13 +36,13 @@ def send(database: BaseDatabaseWrapper, questions: Sequence[Question[Any]]) -> S
     connection: psycopg.Connection[Any] = database.connection
     if connection.prepare_threshold is None or not connection.autocommit or not psycopg.Pipeline.is_supported():
         return None
+    parameters = [[str(value).encode() for value in question.parameters] for question in questions]
+    # As text, packed data would be twice as long. Django wants JSON as text.
+    forms = [Format.TEXT if question.has_json else Format.BINARY for question in questions]
     try:
         names = [_prepared_name(connection, question.sql) for question in questions]
         connection.pgconn.enter_pipeline_mode()
-        for name, question in zip(names, questions, strict=True):
-            # As text, packed data would be twice as long. Django wants JSON as text.
-            form = Format.TEXT if question.has_json else Format.BINARY
-            values = [str(value).encode() for value in question.parameters]
+        for name, values, form in zip(names, parameters, forms, strict=True):
             connection.pgconn.send_query_prepared(name, values, result_format=form)
         connection.pgconn.pipeline_sync()
         if connection.pgconn.flush():
