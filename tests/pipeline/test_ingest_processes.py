@@ -57,6 +57,17 @@ def test_a_chunk_that_processes_share_comes_whole_and_in_order(tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_processes_end_while_the_last_chunks_are_stored(tmp_path: Path) -> None:
+    source = FolderSource.open(write_dataset(tmp_path / "d"))
+    with open_ingesters(source, ALL_KINDS, 2) as ingest:
+        batches = ingest([[(neuron_id, None)] for neuron_id in NEURONS[:3]])
+        next(batches)
+        _, alive = psutil.wait_procs(psutil.Process().children(), timeout=20)
+        assert not alive
+        assert len(list(batches)) == 2
+
+
+@pytest.mark.slow
 def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "waiting.py"
     script.write_text(WAITING)

@@ -29,7 +29,7 @@ _KEPT_FREE = 31 * 2**20
 """Bytes: glibc learns from blocks of up to 32 MB."""
 
 Ingest: TypeAlias = Callable[[Iterable[Chunk]], Iterator[list[PackedNeuron]]]
-"""Yields the chunks' neurons in order."""
+"""Yields the chunks' neurons in order. To be called once."""
 
 _of_this_process: list[Ingester] = []
 
@@ -103,6 +103,8 @@ def _ingest_ahead(
         ahead.append([pool.submit(_ingest_in_process, part) for part in parts])
         if len(ahead) > chunks_ahead:
             yield _finish_chunk(ahead.popleft())
+    # No part comes after these: the processes end with the last one, and not only when its neurons are stored.
+    pool.shutdown(wait=False)
     while ahead:
         yield _finish_chunk(ahead.popleft())
 
