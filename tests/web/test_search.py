@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable
 from html import unescape
+from importlib import import_module
 
 import pytest
 from django.core.management import call_command
@@ -21,6 +22,8 @@ from explanations.results import Results, find_explanations
 from explanations.search import Criteria
 from explanations.search_query import Query, parse_query
 from tests.world import HOSTILE, World
+
+search_migration = import_module("explanations.migrations.0002_search")
 
 URL = "/search/"
 HTMX = {"HX-Request": "true"}
@@ -181,6 +184,22 @@ def test_a_very_long_explanation_is_stored_and_found(world: World) -> None:
     text = "needle " + " ".join(f"word{i}" for i in range(40_000))
     add(world, text)
     assert found("needle") == {text}
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="FTS5 sees words alone")
+@pytest.mark.parametrize("config", sorted(set(search_migration.POSTGRES_COLUMNS.values())))
+def test_postgresql_sees_the_words_of_ascii_alone(db: None, config: str) -> None:
+    marks = [chr(code) for code in range(1, 128) if not chr(code).isalnum()]
+    frames = ("a%sb", "a %sb", "1%s2", "www.a%scom/x", "<a%sb>", "a@b%sc", "&a%s;", "e%s9e-1%s")
+    pairs = [mark + other for mark in marks for other in ["", *marks]]
+    texts = [frame.replace("%s", pair) for frame in frames for pair in pairs]
+    words, bare = (
+        f"to_tsvector('{config}', {made})" for made in (search_migration.POSTGRES_WORDS, search_migration._ANY_WORDS)
+    )
+    with connection.cursor() as cursor:
+        # The patterns hold no percent sign, so they can stand in a statement with parameters.
+        cursor.execute(f"SELECT text FROM unnest(%s::text[]) AS text WHERE {words} <> {bare}", [texts])
+        assert cursor.fetchall() == []
 
 
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="the index of SQLite is kept by triggers")
