@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import psutil
@@ -62,8 +64,8 @@ def test_processes_end_while_the_last_chunks_are_stored(tmp_path: Path) -> None:
     with open_ingesters(source, ALL_KINDS, 2) as ingest:
         batches = ingest([[(neuron_id, None)] for neuron_id in NEURONS[:3]])
         next(batches)
-        _, alive = psutil.wait_procs(psutil.Process().children(), timeout=20)
-        assert not alive
+        for process in multiprocessing.active_children():
+            assert wait([process.sentinel], timeout=20), "it waits for more work"
         assert len(list(batches)) == 2
 
 
