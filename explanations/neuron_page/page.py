@@ -27,7 +27,13 @@ from explanations.neuron_page.explanations import (
     simulations_of,
 )
 from explanations.neuron_page.histogram import Histogram, histogram_of
-from explanations.neuron_page.related import RelatedSection, build_related, headline_cells_of, read_related
+from explanations.neuron_page.related import (
+    RelatedSection,
+    build_related,
+    draw_related_tokens,
+    headline_cells_of,
+    read_related,
+)
 from explanations.neuron_page.verdict import meaning_of
 from explanations.pipeline.records import NeuronId
 from explanations.prepared import Prepared
@@ -104,10 +110,9 @@ def find_neighbours(model: SubjectModel, neuron_id: NeuronId) -> tuple[int | Non
 
 def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
     """Return the whole page of a found neuron. At most six queries, for any number of explanations and excerpts."""
-    stored = read_related(neuron)
     explanations, simulations = explanations_of.question(neuron.pk), simulations_of.question(neuron.pk)
-    cells = headline_cells_of(neuron.model, stored)
-    with asked_together(explanations, simulations, cells):
+    with asked_together(explanations, simulations):
+        stored = read_related(neuron)
         recorded = excerpts.read_recorded(neuron)
         groups = excerpts.groups_of(recorded)
         group, state = excerpts.choose_group(groups, state)
@@ -117,13 +122,15 @@ def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
     row, state = choose_simulation(shown, state)
     sequences = comparison.read_sequences(row)
     tokens = store.tokens_of(neuron.model_id, {s.key for s in sequences} | excerpts.shown_keys(group, state))
+    cells = headline_cells_of(neuron.model, stored)
     with asked_together(tokens):
-        related = build_related(neuron.model, stored, cells.answer) if stored else None
+        related_tokens = draw_related_tokens(stored)
     found = comparison.find_excerpts(row, sequences, recorded, tokens.answer) if row else None
     scored = comparison.strips_of(found, state) if found else []
     maximum = excerpts.scale_of(neuron, groups, group)
     strips = excerpts.strips_of(group, tokens.answer, maximum, state)
-    drawn = draw([*scored, *strips])
+    with asked_together(cells):
+        drawn = draw([*scored, *strips])
     compared = comparison.build_comparison(found, drawn[: len(scored)], state) if found else None
     of_group = list(zip(strips, drawn[len(scored) :], strict=True))
     headline = next((e for e in listed if e.is_headline), None)
@@ -138,7 +145,7 @@ def build_page(neuron: Neuron, state: PageState) -> NeuronPage:
         moments=_moments(neuron),
         record_count=len(recorded.records),
         histogram=histogram,
-        related=related,
+        related=build_related(neuron.model, stored, related_tokens, cells.answer),
         jobs=_find_unfinished(neuron.pk) if getattr(neuron, "has_jobs", True) else (),
     )
 

@@ -54,6 +54,13 @@ class MissingNeurons(msgspec.Struct, frozen=True):
     """what imports their layers"""
 
 
+class RelatedTokens(msgspec.Struct, frozen=True):
+    """A neuron's related tokens, drawn; None is a kind that was not imported."""
+
+    by_activation: TokenGroup | None
+    by_weight: Sequence[TokenGroup] | None
+
+
 class RelatedSection(msgspec.Struct, frozen=True):
     """All that is known of a neuron's surroundings; None is a kind that was not imported."""
 
@@ -69,13 +76,16 @@ def read_related(neuron: Neuron) -> RelatedColumns | None:
     return packing.read_related(neuron.related_set.data) if hasattr(neuron, "related_set") else None
 
 
-def build_related(model: SubjectModel, related: RelatedColumns, cells: Mapping[int, str]) -> RelatedSection:
-    """Return the section; `cells` are the answer to `headline_cells_of`."""
-    by_activation, by_weight = _token_groups(related)
+def build_related(
+    model: SubjectModel, related: RelatedColumns | None, tokens: RelatedTokens, cells: Mapping[int, str]
+) -> RelatedSection | None:
+    """Return the section of what `draw_related_tokens` drew and `headline_cells_of` asked for; None of nothing."""
+    if related is None:
+        return None
     neurons = None if related.neurons is None else _neurons(model, related.neurons, cells)
     return RelatedSection(
-        by_activation=by_activation,
-        by_weight=by_weight,
+        by_activation=tokens.by_activation,
+        by_weight=tokens.by_weight,
         neurons=neurons,
         missing=_find_missing(model, neurons or ()),
     )
@@ -93,14 +103,19 @@ def _find_missing(model: SubjectModel, groups: Iterable[NeuronGroup]) -> Missing
 _BY_WEIGHT = ("Input, positive", "Input, negative", "Output, positive", "Output, negative")
 
 
-def _token_groups(related: RelatedColumns) -> tuple[TokenGroup | None, Sequence[TokenGroup] | None]:
+def draw_related_tokens(related: RelatedColumns | None) -> RelatedTokens:
     """Return the tokens by activation and by weight; all are drawn at once."""
+    if related is None:
+        return RelatedTokens(None, None)
     by_activation, by_weight = related.tokens_by_activation, related.tokens_by_weight
     titled = [] if by_activation is None else [("Highest mean activation", by_activation)]
     if by_weight is not None:
         titled += zip(_BY_WEIGHT, by_weight, strict=True)
     groups = iter(_draw_tokens(titled))
-    return None if by_activation is None else next(groups), None if by_weight is None else list(groups)
+    return RelatedTokens(
+        by_activation=None if by_activation is None else next(groups),
+        by_weight=None if by_weight is None else list(groups),
+    )
 
 
 def _draw_tokens(titled: Sequence[tuple[str, TokenColumns]]) -> list[TokenGroup]:
