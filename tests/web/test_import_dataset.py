@@ -25,6 +25,7 @@ from django.test.utils import CaptureQueriesContext
 from explanations import store
 from explanations.importing.importer import Importer
 from explanations.importing.stored import read_stored
+from explanations.management.commands.import_dataset import in_batches
 from explanations.models import (
     ActivationSet,
     Excerpt,
@@ -278,6 +279,17 @@ def test_kinds_that_come_one_by_one_end_as_those_that_come_together(folder: Path
         run(folder, kinds=str(kind))
     assert values() == together
     assert neuron(0, 0).headline_score == 0.7
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(0, []), (1, [1]), (60, [50, 10]), (2_000, [*[400] * 4, 200, 100, 50, 50]), (401, [200, 100, 50, 50, 1])],
+)
+def test_batches_become_smaller_towards_the_end(count: int, sizes: list[int]) -> None:
+    neurons = [NeuronId(0, index) for index in range(count)]
+    batches = list(in_batches(neurons))
+    assert [neuron_id for batch in batches for neuron_id in batch] == neurons
+    assert [len(batch) for batch in batches] == sizes
 
 
 def test_an_import_that_failed_between_batches_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

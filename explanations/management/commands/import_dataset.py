@@ -17,7 +17,7 @@ from explanations.importing.stored import read_activation_sets
 from explanations.importing.subject import ImportRefusedError, prepare_model
 from explanations.importing.wanted import plan_fetch
 from explanations.management.downloads import downloads_folder
-from explanations.management.imports import BATCH, Outcome, close_database, run_import
+from explanations.management.imports import Outcome, close_database, run_import
 from explanations.management.remote_import import RemoteBatches, find_address, find_dataset, find_shape, is_remote
 from explanations.management.selection import Selection, add_selection_arguments, parse_selection
 from explanations.models import SubjectModel
@@ -29,6 +29,11 @@ from explanations.pipeline.records import NeuronId
 from explanations.pipeline.remote.bandwidth import Bandwidth, parse_bandwidth
 from explanations.pipeline.remote.fetching import CONNECTIONS, TIMEOUT, RemoteSource
 from explanations.pipeline.remote.probing import neurons_to_probe
+
+BATCH = 400
+"""Neurons in a transaction."""
+LAST_BATCH = 50
+"""Neurons in the last ones, at most."""
 
 
 class Command(BaseCommand):
@@ -240,10 +245,18 @@ def record_gaps(
         )
 
 
+def in_batches(neurons: Sequence[NeuronId]) -> Iterator[Sequence[NeuronId]]:
+    """Yield the neurons in batches, which halve towards the end: while the last is stored, nothing is decoded."""
+    start = 0
+    while start < len(neurons):
+        size = min(BATCH, max((len(neurons) - start) // 2, LAST_BATCH))
+        yield neurons[start : start + size]
+        start += size
+
+
 def _chunks(model: SubjectModel, neurons: Sequence[NeuronId], *, is_new: bool) -> Iterator[Chunk]:
     """Yield batches of neurons, with the activation records that the database keeps of them."""
-    for start in range(0, len(neurons), BATCH):
-        batch = neurons[start : start + BATCH]
+    for batch in in_batches(neurons):
         # A new model has none, and decoding need not wait for the database, which was closed before processes started.
         stored = {} if is_new else read_activation_sets(model.pk, batch)
         yield [(neuron_id, stored.get(neuron_id)) for neuron_id in batch]
