@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -365,15 +366,15 @@ def test_a_killed_import_goes_on(tmp_path: Path) -> None:
         return process.stdout
 
     finish("migrate", "-v0")
-    log = tmp_path / "data" / "neuronviewer.sqlite3-wal"
     command = manage("import_dataset", str(folder), "--model", "tiny")
-    with subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, stdout=subprocess.DEVNULL) as killed:
+    with (
+        closing(sqlite3.connect(tmp_path / "data" / "neuronviewer.sqlite3", timeout=60)) as database,
+        subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, stdout=subprocess.DEVNULL) as killed,
+    ):
         deadline = time.monotonic() + 60
         while killed.poll() is None and time.monotonic() < deadline:
-            # The file goes when the import ends, perhaps between two looks.
-            with suppress(FileNotFoundError):
-                if log.stat().st_size > 1_000_000:
-                    break
+            if database.execute("SELECT 1 FROM explanations_neuron LIMIT 1").fetchone():
+                break
         killed.send_signal(signal.SIGKILL)
     new, updated, unchanged = summary(finish("import_dataset", str(folder), "--model", "tiny"), "neurons")
     assert (new + unchanged, updated) == (900, 0)
