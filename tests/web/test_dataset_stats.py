@@ -46,6 +46,11 @@ def test_counts_are_those_of_the_rows(world: World) -> None:
     assert found["import_command"].endswith("import_dataset SOURCE --model tiny --layers 2-4")
 
 
+def test_one_layer_is_one(db: None) -> None:
+    SubjectModel.objects.create(slug="small", name="Small", layers=1, neurons_per_layer=1_536)
+    assert "small (Small): 1 layer of 1,536 neurons" in run()
+
+
 def test_it_reads_well(world: World) -> None:
     said = run()
     assert "tiny (Tiny): 2 layers of 4 neurons" in said

@@ -18,6 +18,7 @@ from explanations.management.collections import (
     work_folder,
     write_collected,
 )
+from explanations.management.counting import counted
 from explanations.management.imports import INTERRUPTED
 from explanations.management.progress import show_progress
 from explanations.management.selection import Numbers
@@ -120,9 +121,9 @@ class Command(BaseCommand):
         corpus = collecting.corpus
         left = corpus.tokens - len(corpus.rows) * settings.excerpt_tokens
         self.stdout.write(
-            f"{subject.name} in {subject.precision}, {len(chosen)} layers of {collecting.points[0].width:,} neurons."
-            f" {collecting.excerpts:,} excerpts from {corpus.documents:,} documents; {left:,} tokens at documents' ends"
-            f" left out. Seed {settings.seed}."
+            f"{subject.name} in {subject.precision}, {counted(len(chosen), 'layer')} of"
+            f" {collecting.points[0].width:,} neurons. {collecting.excerpts:,} excerpts from"
+            f" {corpus.documents:,} documents; {left:,} tokens at documents' ends left out. Seed {settings.seed}."
         )
         return collecting
 

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
 from explanations.import_commands import describe_numbers
+from explanations.management.counting import counted
 from explanations.management.inventory.counts import ModelCounts, count_model
 from explanations.management.inventory.sizes import DatabaseSizes, measure_database
 from explanations.models import Source, SubjectModel
@@ -71,7 +72,7 @@ def _describe_model(part: ModelCounts) -> Iterable[str]:
     known = part.layers * part.neurons_per_layer
     full = [layer for layer, count in part.neurons_by_layer.items() if count == part.neurons_per_layer]
     partly = [layer for layer, count in part.neurons_by_layer.items() if count < part.neurons_per_layer]
-    yield f"{part.model} ({part.name}): {part.layers:,} layers of {part.neurons_per_layer:,} neurons"
+    yield f"{part.model} ({part.name}): {counted(part.layers, 'layer')} of {counted(part.neurons_per_layer, 'neuron')}"
     yield _line("neurons", f"{part.neurons:,} of {known:,} imported")
     yield _line("", f"{part.with_activations:,} with activations, {part.with_related:,} with related tokens or neurons")
     if full:

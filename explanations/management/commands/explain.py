@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from explanations import budgets, jobs
 from explanations.management.bulk import FAILURES_IN_A_ROW, Order, Outcome, Run
 from explanations.management.bulk_work import Explaining, Rescoring, Work
+from explanations.management.counting import counted
 from explanations.management.imports import INTERRUPTED, NAMED_PROBLEMS
 from explanations.management.progress import show_progress
 from explanations.management.selection import Numbers
@@ -76,7 +77,7 @@ class Command(BaseCommand):
 
     def _tell_start(self, work: Work, left: int, chosen: int) -> None:
         skipped = f"; {chosen - left:,} are done or under way already" if left < chosen else ""
-        self.stdout.write(f"{work.title}: {_counted(left, work.unit)}{skipped}")
+        self.stdout.write(f"{work.title}: {counted(left, work.unit)}{skipped}")
 
     def _run(self, order: Order, left: list[int]) -> None:
         try:
@@ -114,7 +115,7 @@ class Command(BaseCommand):
                 returncode=FAILED if outcome.failed_in_a_row >= FAILURES_IN_A_ROW else OUT_OF_BUDGET,
             )
         if outcome.failures:
-            raise CommandError(f"{_counted(len(outcome.failures), work.unit)} failed", returncode=FAILED)
+            raise CommandError(f"{counted(len(outcome.failures), work.unit)} failed", returncode=FAILED)
 
     def _queue(self, order: Order, left: list[int]) -> None:
         """Queue a job for each, within the budget: by the most that each may cost."""
@@ -205,10 +206,6 @@ def _choose(model: SubjectModel, layers: str | None, neurons: str | None) -> lis
     in_layers, in_neurons = Numbers.parse("--layers", layers), Numbers.parse("--neurons", neurons)
     rows = Neuron.objects.filter(model=model).order_by("layer", "index").values_list("pk", "layer", "index")
     return [pk for pk, layer, index in rows if layer in in_layers and index in in_neurons]
-
-
-def _counted(count: int, unit: str) -> str:
-    return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 
 def _taken(outcome: Outcome) -> str:

@@ -16,6 +16,7 @@ from explanations.importing.importer import Importer
 from explanations.importing.stored import read_activation_sets
 from explanations.importing.subject import ImportRefusedError, prepare_model
 from explanations.importing.wanted import plan_fetch
+from explanations.management.counting import counted
 from explanations.management.downloads import downloads_folder
 from explanations.management.imports import Outcome, close_database, run_import
 from explanations.management.remote_import import RemoteBatches, find_address, find_dataset, find_shape, is_remote
@@ -145,7 +146,7 @@ class Command(BaseCommand):
             )
         except ImportRefusedError as error:
             raise CommandError(f"model “{options['model']}”: {error}") from None
-        shape = f"{model.layers:,} layers of {model.neurons_per_layer:,} neurons"
+        shape = f"{counted(model.layers, 'layer')} of {counted(model.neurons_per_layer, 'neuron')}"
         self.stdout.write(f"{'New model' if is_new else 'Model'} {model.slug} ({model.name}): {shape}")
         return model, is_new
 
