@@ -1,6 +1,6 @@
 """Questions that are asked together, and answered while Python works.
 
-A neuron's page asks five, and PostgreSQL's answer is longer on its way than it is in the making. SQLite answers in this
+A neuron's page asks four, and PostgreSQL's answers are longer on their way than in the making. SQLite answers in this
 process, and is asked one after another.
 """
 

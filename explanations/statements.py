@@ -33,15 +33,19 @@ class Question(Generic[Answer]):
         self.sql = sql
         self.parameters = parameters
         self.has_json = has_json
-        self.is_open = True
         self._read = read
 
     @classmethod
     def known(cls, answer: Answer) -> Question[Answer]:
         """Return a question whose answer is known, so that it is never asked."""
         question = cls("", (), lambda _: answer)
-        question.take([])
+        question.answer = answer
         return question
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is no answer yet."""
+        return not hasattr(self, "answer")
 
     def ask(self, database: BaseDatabaseWrapper) -> Answer:
         """Return the answer. One query, if it is open; `asking.asked_together` asks several at once."""
@@ -51,7 +55,7 @@ class Question(Generic[Answer]):
 
     def take(self, rows: list[Any]) -> None:
         """Make the answer of the rows."""
-        self.answer, self.is_open = self._read(rows), False
+        self.answer = self._read(rows)
 
 
 def fetch_prepared(
