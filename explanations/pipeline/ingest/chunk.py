@@ -67,7 +67,7 @@ def _pack_activations(drafts: Sequence[Draft]) -> tuple[KnownRecords, dict[int, 
     """Pack the drafts' activation records; return what simulations are looked up in, by the draft's id."""
     given = [draft for draft in drafts if draft.records is not None]
     kept, (table, packed) = _pack_those_that_can(given, DataKind.ACTIVATIONS, _pack_records)
-    maxima = _maxima(table.activations, table.lengths)
+    maxima: list[float] = packing.excerpt_maxima(table.activations, table.lengths, empty=_NO_TOKENS).tolist()
     first = 0
     records: dict[int, Records] = {}
     for draft, data in zip(kept, packed, strict=True):
@@ -96,15 +96,6 @@ def _pack_records(drafts: Sequence[Draft]) -> tuple[RecordTable, list[bytes]]:
         quantile_boundaries=[c.quantile_boundaries for c in columns],
     )
     return table, packing.pack_record_table(table)
-
-
-def _maxima(values: Doubles, lengths: Lengths) -> list[float]:
-    """Return each excerpt's highest value [excerpt]; `_NO_TOKENS` where it has none."""
-    maxima = np.full(len(lengths), _NO_TOKENS)
-    filled = lengths > 0
-    if filled.any():
-        maxima[filled] = np.maximum.reduceat(values, (np.cumsum(lengths) - lengths)[filled])
-    return maxima.tolist()
 
 
 def _maximum_and_peak(columns: RecordColumns, maxima: Sequence[float]) -> tuple[float | None, bytes]:

@@ -1,7 +1,7 @@
 """How records become bytes: tokens, activations, simulations, related tokens and neurons."""
 
 from explanations.pipeline.packing.errors import PackingError
-from explanations.pipeline.packing.halves import MAX_TOKENS, Doubles, Lengths, round_trip
+from explanations.pipeline.packing.halves import MAX_TOKENS, Doubles, Lengths, excerpt_maxima, round_trip
 from explanations.pipeline.packing.peak import pack_peak, unpack_peak
 from explanations.pipeline.packing.planes import Planes, join_records, join_sequences, split_records, split_sequences
 from explanations.pipeline.packing.records import (
@@ -49,6 +49,7 @@ __all__ = [
     "SequenceTable",
     "TokenColumns",
     "excerpt_key",
+    "excerpt_maxima",
     "join_records",
     "join_sequences",
     "merge_related",

@@ -52,7 +52,7 @@ class Halves:
 def encode_halves(given: Floats, lengths: Lengths) -> Halves:
     """Return excerpts' concatenated values in half precision. PackingError where one is not finite."""
     values: Doubles = np.asarray(given, dtype=np.float64)
-    largest = _largest(values, lengths)
+    largest = excerpt_maxima(np.abs(values), lengths, empty=0.0)
     # A NaN is the largest of all.
     if not np.isfinite(largest).all():
         raise PackingError("an activation is NaN or infinite")
@@ -70,14 +70,14 @@ def encode_halves(given: Floats, lengths: Lengths) -> Halves:
     return Halves(halves, exponents, _exceptions(values, halves, np.flatnonzero(doubtful), exponents, lengths))
 
 
-def _largest(values: Doubles, lengths: Lengths) -> Doubles:
-    """Return each excerpt's largest magnitude [excerpt]; 0 where it is empty, NaN where it holds one."""
-    largest = np.zeros(len(lengths))
+def excerpt_maxima(values: Doubles, lengths: Lengths, empty: float) -> Doubles:
+    """Return the highest of each excerpt's concatenated values [excerpt]: `empty` of none, NaN where one is."""
+    maxima = np.full(len(lengths), empty)
     filled = lengths > 0
     if len(values):
         starts = np.cumsum(lengths) - lengths
-        largest[filled] = np.maximum.reduceat(np.abs(values), starts[filled])
-    return largest
+        maxima[filled] = np.maximum.reduceat(values, starts[filled])
+    return maxima
 
 
 def _exponents(largest: Doubles) -> Exponents:
