@@ -8,6 +8,7 @@ from typing import Any
 
 from django import forms
 
+from explanations.forms.page_form import PageForm
 from explanations.models import SubjectModel
 from explanations.pipeline.records import NeuronId
 
@@ -20,7 +21,7 @@ def parse_place(text: str) -> NeuronId | None:
     return NeuronId(int(match[1]), int(match[2])) if match else None
 
 
-class GoForm(forms.Form):
+class GoForm(PageForm):
     """A model and a place in it. Valid only where the model has such a neuron, imported or not."""
 
     model = forms.CharField(required=False, max_length=60, error_messages={"max_length": "There is no such model."})

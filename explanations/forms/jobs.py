@@ -11,6 +11,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.forms.boundfield import BoundWidget
 from django.utils.text import Truncator
 
+from explanations.forms.page_form import PageForm
 from explanations.methods import (
     DEAF,
     MOST_CANDIDATES,
@@ -51,7 +52,7 @@ STATES = {
 }
 
 
-class JobFilter(forms.Form):
+class JobFilter(PageForm):
     """Which jobs the list shows. What does not make sense is reported, and filters nothing."""
 
     state = forms.ChoiceField(
@@ -125,7 +126,7 @@ def _count_field(label: str, least: int, most: int) -> forms.IntegerField:
     )
 
 
-class ReexplainForm(forms.Form):
+class ReexplainForm(PageForm):
     """How a neuron is to be explained anew, and which explanation that is to better."""
 
     parent = ExplanationChoice(
@@ -180,7 +181,7 @@ class ReexplainForm(forms.Form):
         return cleaned
 
 
-class WrittenForm(forms.Form):
+class WrittenForm(PageForm):
     """An explanation that a person writes, and what is to score it."""
 
     text = forms.CharField(
@@ -217,7 +218,7 @@ class WrittenForm(forms.Form):
         return cleaned
 
 
-class RescoreForm(forms.Form):
+class RescoreForm(PageForm):
     """What is to score an explanation that is there."""
 
     simulator = _method_field("Simulator")

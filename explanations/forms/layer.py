@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django import forms
 
+from explanations.forms.page_form import PageForm
 from explanations.forms.scores import score_field
 from explanations.paging import Order
 from explanations.querysets import NeuronQuerySet
@@ -27,7 +28,7 @@ ORDERS = {
 DEFAULT_SORT = "index"
 
 
-class LayerForm(forms.Form):
+class LayerForm(PageForm):
     """Every field may be absent. What is wrong is named and left out; the rest still holds."""
 
     text = forms.CharField(

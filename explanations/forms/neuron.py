@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from django import forms
 
+from explanations.forms.page_form import PageForm
 from explanations.tokens import visible_token
 
 FIRST_SHOWN = 5
@@ -18,7 +19,7 @@ VIEWS = {"side": "Side by side", "overlay": "Overlaid"}
 SECTIONS = {"simulation": "simulated excerpts", "excerpts": "recorded excerpts"}
 
 
-class NeuronPageForm(forms.Form):
+class NeuronPageForm(PageForm):
     """What the page's links may ask for. Every field may be absent; a bad value is named and its default taken."""
 
     view = forms.ChoiceField(

@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth.models import User
 
+from explanations.forms.page_form import PageForm
 from explanations.models import Flag, SubjectModel
 from explanations.querysets import FlagQuerySet
 
@@ -39,7 +40,7 @@ class Prose(forms.CharField):
         return str(super().to_python(value)).replace("\r\n", "\n")
 
 
-class FlagForm(forms.Form):
+class FlagForm(PageForm):
     """What is wrong with an explanation."""
 
     reason = forms.ChoiceField(
@@ -67,7 +68,7 @@ class FlagForm(forms.Form):
         return cleaned
 
 
-class SeenForm(forms.Form):
+class SeenForm(PageForm):
     """A step that is refused where the flag has changed since the person saw it."""
 
     seen = forms.IntegerField(
@@ -110,7 +111,7 @@ class RestoreForm(SeenForm):
         super().__init__(data, auto_id=f"id_restore_%s_{flag.pk}", initial={"seen": flag.last_event or 0})  # type: ignore[attr-defined]
 
 
-class QueueFilter(forms.Form):
+class QueueFilter(PageForm):
     """Which flags the queue shows. Fields that do not make sense are reported, and filter nothing."""
 
     state = forms.ChoiceField(choices=list(STATES.items()), required=False, widget=forms.HiddenInput)

@@ -8,6 +8,7 @@ from typing import Any
 
 from django import forms
 
+from explanations.forms.page_form import PageForm
 from explanations.forms.scores import score_field
 from explanations.models import Explanation, Source, SubjectModel
 from explanations.search import Criteria
@@ -20,7 +21,7 @@ STATES = {"": "current", "retired": "retired", "any": "current and retired"}
 _LAYERS = re.compile(r"\s*(\d{1,4})\s*(?:[-–]\s*(\d{1,4})\s*)?", re.ASCII)
 
 
-class SearchForm(forms.Form):
+class SearchForm(PageForm):
     """Every field may be absent. What is wrong is named and left out; the rest still holds."""
 
     q = forms.CharField(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from django import forms
 
+from explanations.forms.page_form import PageForm
+
 MOST_CHARACTERS = 2000
 """Characters of a text; what counts in the end are its tokens, which only the worker can tell."""
 
 
-class TrialForm(forms.Form):
+class TrialForm(PageForm):
     """A text, as it stands: blanks in front matter to a model."""
 
     text = forms.CharField(
