@@ -6,8 +6,11 @@ saturation and length normalisation, without the rarity of words, which is the s
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from explanations.search_query import Query, Term, split_words, stem
 
@@ -16,33 +19,58 @@ SATURATION, LENGTH_WEIGHT = 1.2, 0.75
 USUAL_LENGTH = 15
 """Words in an explanation, about."""
 
-_ASCII_WORD = re.compile(r"[a-z0-9]+")
+_BLANK = ord(" ")
+_FOLDED = bytes(ord(chr(c).lower()) if chr(c).isalnum() else _BLANK for c in range(128)) + bytes(range(128, 256))
+"""UTF-8 with its ASCII in lower case, and a blank for each character of it that is part of no word."""
+
+Numbers: TypeAlias = npt.NDArray[np.int64]
+Doubles: TypeAlias = npt.NDArray[np.float64]
 
 
 def rank(texts: Iterable[tuple[int, str, float | None]], query: Query) -> list[int]:
     """Return the ids of (id, text, score), the most relevant first; equals by score, the highest first."""
-    counters = [_counter(term) for term in query.terms if not term.is_excluded]
-    scored = [(-_relevance(_words(text), counters), score is None, -(score or 0.0), pk) for pk, text, score in texts]
-    scored.sort()
-    return [pk for *_, pk in scored]
+    rows = list(texts)
+    words, lengths = _words([text for _, text, _ in rows])
+    counts = [_count(term, words, lengths) for term in query.terms if not term.is_excluded]
+    ids = np.array([pk for pk, *_ in rows], dtype=np.int64)
+    scores = np.array([np.nan if score is None else score for *_, score in rows], dtype=np.float64)
+    # The last of the keys decides first; an undefined score comes last.
+    found: list[int] = ids[np.lexsort((ids, -scores, -_relevance(counts, lengths)))].tolist()
+    return found
 
 
-_Counter = Callable[[list[str]], int]
-"""Says how often something occurs among words."""
+def _relevance(counts: Iterable[Numbers], lengths: Numbers) -> Doubles:
+    """Return how well texts match [text], the higher, the better: `counts` [text] are how often each term occurs."""
+    damping = SATURATION * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * lengths / USUAL_LENGTH)
+    return sum((count / (count + damping) for count in counts), start=np.zeros(len(lengths)))
 
 
-def _relevance(words: list[str], counters: Iterable[_Counter]) -> float:
-    """Return how well a text of these words matches: the higher, the better."""
-    damping = SATURATION * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * len(words) / USUAL_LENGTH)
-    counts = [count(words) for count in counters]
-    return sum(n / (n + damping) for n in counts)
+def _words(texts: Sequence[str]) -> tuple[list[str], Numbers]:
+    """Return all texts' folded words, one after the other, and how many each text has [text].
+
+    Nearly every text is ASCII: all of these are folded and split together, in a fifth of the time.
+    """
+    parts = [(text if text.isascii() else " ".join(word for *_, word in split_words(text))).encode() for text in texts]
+    # A blank ends each, so that no word runs into the next text.
+    folded = b"".join([part + b" " for part in parts]).translate(_FOLDED)
+    is_word = np.frombuffer(folded, np.uint8) != _BLANK  # [byte]
+    ends = np.flatnonzero(is_word[:-1] & ~is_word[1:])  # [word]
+    blanks = np.cumsum([len(part) + 1 for part in parts], dtype=np.int64) - 1  # [text]
+    return folded.decode().split(), np.diff(np.searchsorted(ends, blanks), prepend=0)
 
 
-def _words(text: str) -> list[str]:
-    """Return the text's folded words; nearly every text is ASCII, whose words are found ten times as fast."""
-    if text.isascii():
-        return _ASCII_WORD.findall(text.lower())
-    return [word for _, _, word in split_words(text)]
+def _count(term: Term, words: Sequence[str], lengths: Numbers) -> Numbers:
+    """Return how often a term occurs in each text [text], given `_words`."""
+    *before, last = term.words
+    forms = [_Forms(_is_form(word, is_prefix=False, is_stemmed=not term.is_prefix)) for word in before]
+    forms.append(_Forms(_is_form(last, is_prefix=term.is_prefix, is_stemmed=True)))
+    texts = np.repeat(np.arange(len(lengths)), lengths)  # [word]
+    starts = np.arange(len(words) - len(before))
+    starts = starts[texts[starts] == texts[starts + len(before)]]
+    for place, form in enumerate(forms):
+        is_form = np.fromiter(map(form.__getitem__, words), np.bool_, len(words))
+        starts = starts[is_form[starts + place]]
+    return np.bincount(texts[starts], minlength=len(lengths))
 
 
 class _Forms(dict[str, bool]):
@@ -56,21 +84,8 @@ class _Forms(dict[str, bool]):
         return found
 
 
-def _forms(word: str, *, is_prefix: bool, is_stemmed: bool) -> _Forms:
+def _is_form(word: str, *, is_prefix: bool, is_stemmed: bool) -> Callable[[str], bool]:
     if is_prefix:
-        return _Forms(lambda other: other.startswith(word))
+        return lambda other: other.startswith(word)
     wanted = stem(word)
-    return _Forms((lambda other: stem(other) == wanted) if is_stemmed else word.__eq__)
-
-
-def _counter(term: Term) -> _Counter:
-    *before, last = term.words
-    forms = [_forms(word, is_prefix=False, is_stemmed=not term.is_prefix) for word in before]
-    forms.append(_forms(last, is_prefix=term.is_prefix, is_stemmed=True))
-    if not before:
-        return lambda words: sum(map(forms[0].__getitem__, words))
-    return lambda words: sum(
-        all(form[word] for form, word in zip(forms[1:], words[start:], strict=False))
-        for start in range(1, len(words) - len(before) + 1)
-        if forms[0][words[start - 1]]
-    )
+    return (lambda other: stem(other) == wanted) if is_stemmed else word.__eq__
