@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from django.conf import settings
@@ -34,29 +35,26 @@ def dataset(bench: Bench) -> tuple[Path, int]:
     return folder, count
 
 
-def _run(arguments: list[str], database: str = "") -> tuple[float, int]:
-    """Run one of this package's programs, on a database if it needs one.
-
-    Returns the seconds that it prints, and the bytes that it and its processes held at most.
-    """
+def _start(arguments: list[str], database: str = "") -> subprocess.Popen[bytes]:
+    """Start one of this package's programs, on a database if it needs one."""
     environment = {**os.environ, "DATABASE_URL": database or "sqlite://:memory:"}
-    command = [sys.executable, "-m", *arguments]
-    with subprocess.Popen(command, env=environment, cwd=settings.BASE_DIR, stdout=subprocess.PIPE) as program:
-        watch = MemoryWatch(program.pid)
-        watch.start()
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments], env=environment, cwd=settings.BASE_DIR, stdout=subprocess.PIPE
+    )
+
+
+def _finish(program: subprocess.Popen[bytes]) -> float:
+    """Wait for such a program; return the seconds that it prints."""
+    with program:
         said, _ = program.communicate()
-        memory = watch.finish()
     if program.returncode:
-        raise subprocess.CalledProcessError(program.returncode, command)
-    return float(json.loads(said.splitlines()[-1])["seconds"]), memory
+        raise subprocess.CalledProcessError(program.returncode, program.args)
+    return float(json.loads(said.splitlines()[-1])["seconds"])
 
 
-_memory: list[float] = []
-"""What imports that were measured already took, in MB."""
-
-
-def import_once(bench: Bench) -> float:
-    """Import the dataset into an empty database; return the seconds that `timed_import` measured."""
+@contextmanager
+def _import(bench: Bench) -> Iterator[subprocess.Popen[bytes]]:
+    """Give an import of the dataset into an empty database, just started."""
     folder, _ = dataset(bench)
     with bench.empty_database() as database:
         # By a process of its own, as people do it: what migrating leaves in a process is not there when one imports.
@@ -66,9 +64,13 @@ def import_once(bench: Bench) -> float:
             cwd=settings.BASE_DIR,
             check=True,
         )
-        seconds, memory = _run(["tests.benchmarks.timed_import", str(folder)], database)
-    _memory.append(memory / 1e6)
-    return seconds
+        yield _start(["tests.benchmarks.timed_import", str(folder)], database)
+
+
+def import_once(bench: Bench) -> float:
+    """Import the dataset into an empty database; return the seconds that `timed_import` measured."""
+    with _import(bench) as program:
+        return _finish(program)
 
 
 @ratio(
@@ -85,16 +87,22 @@ def measure_import(bench: Bench) -> Iterator[Pair]:
     for package in ("explanations", "neuronviewer", "tests"):
         compileall.compile_dir(settings.BASE_DIR / package, quiet=2)
     yield Pair(
-        floor=lambda: Taken(_run(["tests.benchmarks.bare_decoding", str(folder)])[0]),
+        floor=lambda: Taken(_finish(_start(["tests.benchmarks.bare_decoding", str(folder)]))),
         subject=lambda: Taken(import_once(bench)),
     )
 
 
-@figure("import: memory", what="memory of all processes of that import, at most", unit="MB", at_most=1000)
+@figure("import: memory", what="memory of all processes of such an import, at most", unit="MB", at_most=1000)
 def measure_memory(bench: Bench) -> float:
-    if not _memory:
-        import_once(bench)
-    return max(_memory)
+    # Not of the imports that are timed: looking takes time itself.
+    with _import(bench) as program:
+        watch = MemoryWatch(program.pid)
+        watch.start()
+        try:
+            _finish(program)
+        finally:
+            highest = watch.finish()
+    return highest / 1e6
 
 
 @figure(
