@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from django.db import connection
-
 from explanations import search
 from explanations.models import Explanation, SubjectModel
 from explanations.paging import DAMAGED, GONE, PAGE_SIZE, Order, Page, paginate, paginate_found
@@ -63,13 +61,13 @@ def _with_only_model(criteria: Criteria) -> Criteria:
 
 
 def _find_by_relevance(criteria: Criteria, scope: Scope, token: str, size: int) -> Results:
-    ids: Sequence[int] = ()
+    found: Sequence[search.Text] = ()
     count = 0
     if not scope.is_empty:
         rows = Explanation.objects.narrowed(criteria)
-        ids, count = search.engine(rows.db).find_first(rows, criteria.query, scope, RANKED, COUNTED + 1)
+        found, count = search.engine(rows.db).find_first(rows, criteria.query, scope, RANKED, COUNTED + 1)
     # All that are ranked, every time: it costs a deep page no more than the first.
-    ranked = rank(read_texts(ids), criteria.query)
+    ranked = rank(found, criteria.query)
     start, problem = _read_start(token, len(ranked))
     stop = start + size
     page = Page(
@@ -85,19 +83,6 @@ def _results(page: Page[Explanation], found: int, *, is_cut: bool = False) -> Re
     """Return the results of which this is a page; `found` are counted up to one more than COUNTED."""
     simulators = sorted({row.simulator for row in page.rows if row.score is not None})
     return Results(page, min(found, COUNTED), found <= COUNTED, is_cut, simulators)
-
-
-def read_texts(ids: Sequence[int]) -> list[tuple[int, str, float | None]]:
-    """Return (id, text, score) of these explanations. One query; of one parameter, since a thousand take longer."""
-    if not ids:
-        return []
-    table = connection.ops.quote_name(Explanation._meta.db_table)
-    is_sqlite = connection.vendor == "sqlite"
-    among = "IN (SELECT value FROM json_each(%s))" if is_sqlite else "= ANY(%s)"
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT id, text, score FROM {table} WHERE id {among}", [str(ids) if is_sqlite else list(ids)])  # noqa: S608
-        found: list[tuple[int, str, float | None]] = cursor.fetchall()
-    return found
 
 
 def _read_start(token: str, count: int) -> tuple[int, str]:

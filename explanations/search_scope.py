@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from django.db import connections
-from django.db.models import Count, Max, Min
 
 if TYPE_CHECKING:
     from explanations.models import SubjectModel
@@ -78,9 +77,15 @@ class Scope:
 
 
 def _measure(rows: ExplanationQuerySet, most: int) -> tuple[int, int, int]:
-    """Return how many rows there are, at most one more than `most`, with their lowest and highest id. One query."""
-    found = rows.order_by().values("id")[: most + 1].aggregate(n=Count("id"), low=Min("id"), high=Max("id"))
-    return found["n"], found["low"] or 0, found["high"] or 0
+    """Return how many rows there are, at most one more than `most`, with their lowest and highest id. One query.
+
+    In SQL, since the ORM takes longer to write it than the database to answer.
+    """
+    sql, parameters = rows.order_by().values("id")[: most + 1].query.sql_with_params()
+    with connections[rows.db].cursor() as cursor:
+        cursor.execute(f"SELECT count(*), coalesce(min(id), 0), coalesce(max(id), 0) FROM ({sql})", parameters)  # noqa: S608
+        count, lowest, highest = cursor.fetchone()
+    return count, lowest, highest
 
 
 def scope_of(rows: ExplanationQuerySet, criteria: Criteria) -> Scope:
