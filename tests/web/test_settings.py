@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -115,6 +116,18 @@ def test_connections_are_pooled_on_postgresql(
     config = settings.env_database(tmp_path)
     assert config["CONN_MAX_AGE"] == seconds
     assert config.get("OPTIONS", {}).get("pool", {}).get("max_size") == most
+
+
+@pytest.mark.parametrize("given", ["", "-c statement_timeout=5000"])
+def test_large_tables_are_always_scanned_from_their_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgres://db.example/neurons?{urlencode({'options': given})}")
+    options = settings.env_database(tmp_path)["OPTIONS"]["options"].split(" -c ")
+    assert options == ["-c synchronize_seqscans=off", *([given.removeprefix("-c ")] if given else [])]
+    # A pooler between, which may refuse options, has them set in the database.
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "0")
+    assert settings.env_database(tmp_path).get("OPTIONS", {}).get("options", "") == given
 
 
 @pytest.mark.parametrize("url", ["postgres://db.example/neurons", ""])
