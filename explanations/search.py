@@ -14,7 +14,7 @@ from django.db import connections
 from django.db.models import BooleanField, FloatField
 from django.db.models.expressions import RawSQL
 
-from explanations.search_query import Query, Term, stem
+from explanations.search_query import Query, Term
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -31,16 +31,16 @@ COMMON = 1 / 8
 SAMPLED = 2_000
 """Matches from whose density is told how common a query's are."""
 
-SAMPLE = 1 / 20
-"""The share of a table's pages in which PostgreSQL sees whether the matches of a phrase are too many to be counted."""
-SAMPLED_MATCHES = 1_000
+SAMPLE = 1 / 16
+"""The share of a table's pages in which PostgreSQL sees whether matches are too many to be counted."""
+SAMPLED_MATCHES = 4_000
 """Matches in the sample at which reading ends."""
 SURE = 1.3
 """How many times as many of the sampled pages as expected hold a match where there are surely as many matches in all.
 
-Were there 10,000 matches, each on a page of its own, the sample would hold 500 of these pages. It holds 650 of them
-once in forty billion samples (the tail of the binomial distribution), and of fewer more seldom."""
-EXPECTED = 1.5
+Were there 10,000 matches, each on a page of its own, the sample would hold 625 of these pages. It holds 812 of them
+once in thirteen trillion samples (the tail of the binomial distribution), and of fewer more seldom."""
+EXPECTED = 1.8
 """How many times as many matches the planner must expect for a sample to be worth its time."""
 
 
@@ -263,16 +263,11 @@ class PostgresEngine:
     def _sampled(self, rows: ExplanationQuerySet, query: Query, first: int, limit: int) -> list[Text]:
         """Return `first` matches from a sample that shows that there are `limit` and more; none where it does not.
 
-        Of phrases alone: the index does not know which words follow which, so ten times as many rows would be read. Two
-        queries; one where the planner does not expect that many. It is always the same part of the table's pages, so
-        that the pages of an answer agree.
+        Two queries; one where the planner does not expect that many. It is always the same part of the table: so the
+        pages of an answer agree, and it is in memory.
         """
-        if all(len(term.words) == 1 for term in query.terms if not term.is_excluded):
-            return []
-        for column, config, expression in self._asked(query.terms):
-            rows = rows.filter(_compared("{} @@ {}", column, config, expression))
         page = RawSQL("(ctid::text::point)[0]", (), FloatField())
-        sql, parameters = rows.order_by().values_list("id", "text", "score", page).query.sql_with_params()
+        sql, parameters = self._matching(rows, query).values_list("id", "text", "score", page).query.sql_with_params()
         with connections[rows.db].cursor() as cursor:
             cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
             ((plan,),) = cursor.fetchone()
@@ -293,46 +288,13 @@ class PostgresEngine:
         return rows
 
     def _found(self, rows: ExplanationQuerySet, query: Query, limit: int, *columns: str) -> QuerySet[Any, Any]:
-        seldom, often = self._by_frequency(rows.db, query)
-        for column, config, expression in self._asked(seldom):
+        return self._matching(rows, query).values_list(*columns)[:limit]
+
+    def _matching(self, rows: ExplanationQuerySet, query: Query) -> ExplanationQuerySet:
+        """Return the rows that match, in no order."""
+        for column, config, expression in self._asked(query.terms):
             rows = rows.filter(_compared("{} @@ {}", column, config, expression))
-        for column, config, expression in self._asked(often):
-            rows = rows.filter(_compared("ts_match_vq({}, {})", column, config, expression))
-        return rows.order_by().values_list(*columns)[:limit]
-
-    def _by_frequency(self, using: str, query: Query) -> tuple[list[Term], list[Term]]:
-        """Return the terms to look up in an index, and those to check row by row. A query, for several words.
-
-        It takes longer to find the words of every second explanation in the index than to check what the others leave.
-        """
-        wanted = query.chosen(is_prefix=False, is_excluded=False)
-        words = {stem(word) for term in wanted for word in term.words}
-        if len(words) < 2:
-            return list(query.terms), []
-        often = self._frequencies(using, sorted(words))
-        leading = min(words, key=lambda word: often.get(word, 0.0))
-        indexed = {word for word in words if word == leading or often.get(word, 0.0) < COMMON}
-        seldom = [term for term in query.terms if term not in wanted]
-        checked = []
-        for term in wanted:
-            kept = [word for word in term.words if stem(word) in indexed]
-            if len(kept) == len(term.words):
-                seldom.append(term)
-            else:
-                seldom += [Term((word,)) for word in kept]
-                checked.append(term)
-        return seldom, checked
-
-    def _frequencies(self, using: str, stems: Sequence[str]) -> dict[str, float]:
-        """Return the share of explanations with these stems, of those that the planner's statistics know as common."""
-        sql = (
-            "SELECT word, share FROM pg_stats, unnest(most_common_elems::text::text[], most_common_elem_freqs)"
-            " AS common(word, share) WHERE schemaname = current_schema() AND tablename = 'explanations_explanation'"
-            " AND attname = %s AND word = ANY(%s)"
-        )
-        with connections[using].cursor() as cursor:
-            cursor.execute(sql, [self.STEMS[0], list(stems)])
-            return dict(cursor.fetchall())
+        return rows.order_by()
 
     def _asked(self, terms: Sequence[Term]) -> list[tuple[str, str, str]]:
         """Return what to ask for these terms: columns, configurations and expressions."""

@@ -6,13 +6,13 @@ saturation and length normalisation, without the rarity of words, which is the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from explanations.search_query import Query, Term, split_words, stem
+from explanations.search_query import Query, Term, has_stem, split_words, stem
 
 SATURATION, LENGTH_WEIGHT = 1.2, 0.75
 """BM25's k1 and b, as they are usually set."""
@@ -61,31 +61,18 @@ def _words(texts: Sequence[str]) -> tuple[list[str], Numbers]:
 
 def _count(term: Term, words: Sequence[str], lengths: Numbers) -> Numbers:
     """Return how often a term occurs in each text [text], given `_words`."""
-    *before, last = term.words
-    forms = [_Forms(_is_form(word, is_prefix=False, is_stemmed=not term.is_prefix)) for word in before]
-    forms.append(_Forms(_is_form(last, is_prefix=term.is_prefix, is_stemmed=True)))
     texts = np.repeat(np.arange(len(lengths)), lengths)  # [word]
-    starts = np.arange(len(words) - len(before))
-    starts = starts[texts[starts] == texts[starts + len(before)]]
-    for place, form in enumerate(forms):
-        is_form = np.fromiter(map(form.__getitem__, words), np.bool_, len(words))
+    starts = np.arange(len(words) - len(term.words) + 1)
+    starts = starts[texts[starts] == texts[starts + len(term.words) - 1]]
+    for place, forms in enumerate(_forms(term, set(words))):
+        is_form = np.fromiter(map(forms.__contains__, words), np.bool_, len(words))
         starts = starts[is_form[starts + place]]
     return np.bincount(texts[starts], minlength=len(lengths))
 
 
-class _Forms(dict[str, bool]):
-    """Whether words are what is looked for, each asked once: a thousand texts have some hundred words."""
-
-    def __init__(self, is_form: Callable[[str], bool]) -> None:
-        self._is_form = is_form
-
-    def __missing__(self, word: str) -> bool:
-        self[word] = found = self._is_form(word)
-        return found
-
-
-def _is_form(word: str, *, is_prefix: bool, is_stemmed: bool) -> Callable[[str], bool]:
-    if is_prefix:
-        return lambda other: other.startswith(word)
-    wanted = stem(word)
-    return (lambda other: stem(other) == wanted) if is_stemmed else word.__eq__
+def _forms(term: Term, words: Iterable[str]) -> list[set[str]]:
+    """Return which of different words each of a term's may be: a thousand texts have some hundred, asked once each."""
+    if not term.is_prefix:
+        return [{word for word in words if has_stem(word, wanted)} for wanted in map(stem, term.words)]
+    *before, last = term.words
+    return [*({word} for word in before), {word for word in words if word.startswith(last)}]

@@ -13,6 +13,7 @@ from explanations.search_query import (
     Term,
     find_marks,
     fold,
+    has_stem,
     parse_query,
     split_marks,
     split_words,
@@ -157,3 +158,13 @@ def test_words_carry_their_places() -> None:
 @pytest.mark.parametrize(("word", "stemmed"), [("universities", "univers"), ("is", "is"), ("possibly", "possibl")])
 def test_words_lose_their_endings(word: str, stemmed: str) -> None:
     assert stem(word) == stemmed
+
+
+_ENDINGS = ["s", "ed", "ing", "y", "ly", "ational", "izer", "enci", "abli", "logi", "biliti", "iviti", "fulness"]
+
+
+@given(st.text("abcdehilostuvyé1", min_size=1, max_size=6), st.lists(st.sampled_from(_ENDINGS), max_size=3))
+def test_a_word_is_known_by_its_stem(beginning: str, endings: list[str]) -> None:
+    word = beginning + "".join(endings)
+    assert has_stem(word, stem(word))
+    assert not has_stem(word, stem(word) + "s")
