@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 TABLE = "explanations_explanation"
 
 COMMON = 1 / 8
-"""The share of explanations from which on a word is looked for row by row, not in the full-text index first."""
+"""The share of explanations from which on SQLite, on a walk, looks for matches row by row, without a list of all."""
 SAMPLED = 2_000
-"""Matches from whose density is told how common a query's are."""
+"""Matches from whose density SQLite tells how common a query's are."""
 
 SAMPLE = 1 / 16
 """The share of a table's pages in which PostgreSQL sees whether matches are too many to be counted."""
