@@ -6,6 +6,7 @@ On SQLite, filters narrow a search by lists of ids where those are short (`searc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,16 +33,28 @@ SAMPLED = 2_000
 """Matches from whose density SQLite tells how common a query's are."""
 
 SAMPLE = 1 / 16
-"""The share of a table's pages in which PostgreSQL sees whether matches are too many to be counted."""
-SAMPLED_MATCHES = 4_000
-"""Matches in the sample at which reading ends."""
-SURE = 1.3
-"""How many times as many of the sampled pages as expected hold a match where there are surely as many matches in all.
+"""The share of a table's pages, at most, in which PostgreSQL sees whether matches are too many to be counted."""
+SAMPLED_PAGES, SAMPLED_MATCHES = 2_500, 4_000
+"""Pages of a sample, at most, and matches in it at which reading ends: to count 10,000 takes no longer than more."""
+DEVIATIONS = 8
+"""How much more than is usual makes sure: it happens by chance in one of a hundred trillion samples."""
+EXPECTED = 1.15
+"""How many times what makes sure the planner must expect for a sample to be worth its time."""
 
-Were there 10,000 matches, each on a page of its own, the sample would hold 625 of these pages. It holds 812 of them
-once in thirteen trillion samples (the tail of the binomial distribution), and of fewer more seldom."""
-EXPECTED = 1.8
-"""How many times as many matches the planner must expect for a sample to be worth its time."""
+
+def _enough(matches: int, share: float) -> float:
+    """Return how many pages of a sample hold a match where there are surely as many `matches` in all.
+
+    Were there so many, each on a page of its own, the pages would be binomially distributed; fewer pages hold them more
+    closely, and a sample more of them more seldom.
+    """
+    usual = matches * share
+    return usual + DEVIATIONS * (math.sqrt(usual) + 1)
+
+
+def _worth_sampling(first: int, limit: int, share: float) -> float:
+    """Return how many matches must be expected for a sample to hold `first` of them, and to make sure of `limit`."""
+    return EXPECTED * max(first, _enough(limit, share)) / share
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +276,7 @@ class PostgresEngine:
     def _sampled(self, rows: ExplanationQuerySet, query: Query, first: int, limit: int) -> list[Text]:
         """Return `first` matches from a sample that shows that there are `limit` and more; none where it does not.
 
-        Two queries; one where the planner does not expect that many. It is always the same part of the table: so the
+        Three queries; one where the planner does not expect that many. It is always the same part of the table: so the
         pages of an answer agree, and it is in memory.
         """
         page = RawSQL("(ctid::text::point)[0]", (), FloatField())
@@ -271,15 +284,21 @@ class PostgresEngine:
         with connections[rows.db].cursor() as cursor:
             cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
             ((plan,),) = cursor.fetchone()
-            if plan["Plan"]["Plan Rows"] < EXPECTED * limit:
+            expected = plan["Plan"]["Plan Rows"]
+            if expected < _worth_sampling(first, limit, SAMPLE):
                 return []
-            part, table = f"TABLESAMPLE SYSTEM ({100 * SAMPLE}) REPEATABLE (1)", f'FROM "{TABLE}"'
+            cursor.execute("SELECT relpages FROM pg_class WHERE oid = %s::regclass", [TABLE])
+            (pages,) = cursor.fetchone()
+            share = min(SAMPLE, SAMPLED_PAGES / max(pages, 1))
+            if expected < _worth_sampling(first, limit, share):
+                return []
+            part, table = f"TABLESAMPLE SYSTEM ({100 * share}) REPEATABLE (1)", f'FROM "{TABLE}"'
             found = f"WITH found (id, text, score, page) AS MATERIALIZED ({sql.replace(table, f'{table} {part}', 1)}"
             counted = "SELECT id, text, score, (SELECT count(DISTINCT page) FROM found) FROM found ORDER BY id LIMIT %s"
             cursor.execute(f"{found} LIMIT %s) {counted}", [*parameters, SAMPLED_MATCHES, first])
             matches = cursor.fetchall()
-        pages = matches[0][3] if matches else 0
-        return [match[:3] for match in matches] if pages >= SURE * SAMPLE * limit else []
+        filled = matches[0][3] if matches else 0
+        return [match[:3] for match in matches] if filled >= _enough(limit, share) else []
 
     def match(self, rows: ExplanationQuerySet, query: Query, scope: Scope) -> ExplanationQuerySet:  # noqa: ARG002
         """Return those of the rows that match, each row being looked at: the function has no index, "@@" has."""

@@ -43,7 +43,7 @@ def add(world: World, text: str, score: float | None = None, **fields: object) -
 WALKED = {"results.FEW": 0}
 ROW_BY_ROW = {"search_scope.SHORT": 0, "search_scope.MEASURED": 0, "search_scope.LEADING": 0}
 LOOKED_UP = {"search.SAMPLED": 1, "search.COMMON": 0}
-SAMPLED = {"search.SAMPLE": 1, "search.SURE": 0, "search.EXPECTED": 0}
+SAMPLED = {"search.SAMPLE": 1, "search.DEVIATIONS": -(10**6), "search.EXPECTED": 0}
 LEADING = {"search_scope.LEADING": 10**9}
 CHECKED = {"search_scope.LEADING": 0}
 WAYS: tuple[dict[str, int], ...] = (
@@ -460,19 +460,19 @@ def test_more_than_can_be_counted_is_said_so(client: Client, world: World, monke
     assert "Ranked among" not in text
 
 
-def test_a_sample_errs_once_in_a_billion() -> None:
+@pytest.mark.parametrize("smaller", [1, 10, 100, 1000])
+def test_a_sample_hardly_ever_errs(smaller: int) -> None:
     """Were there 10,000 matches on as many pages, so few samples would hold the pages that are taken for more."""
-    matches, share = results_module.COUNTED, search.SAMPLE
-    enough = round(search.SURE * share * matches)
+    matches, share = results_module.COUNTED, search.SAMPLE / smaller
     tail = sum(
         math.exp(
             math.lgamma(matches + 1) - math.lgamma(pages + 1) - math.lgamma(matches - pages + 1)
             + pages * math.log(share) + (matches - pages) * math.log1p(-share)
         )
-        for pages in range(enough, matches + 1)
+        for pages in range(math.ceil(search._enough(matches, share)), matches + 1)
     )  # fmt: skip
-    assert tail < 1e-9
-    assert enough <= search.SAMPLED_MATCHES
+    assert tail < 1e-14
+    assert search._enough(matches, share) < search.SAMPLED_PAGES
 
 
 ON_POSTGRES = pytest.mark.skipif("connection.vendor != 'postgresql'", reason="only PostgreSQL samples its tables")
@@ -496,7 +496,7 @@ def test_a_sample_tells_that_matches_are_many(
     world: World, monkeypatch: pytest.MonkeyPatch, sort: str, typed: str
 ) -> None:
     add_striped_horses(world)
-    for name, value in {"SAMPLE": 1, "SURE": 1, "EXPECTED": 0}.items():
+    for name, value in {"SAMPLE": 1, "DEVIATIONS": 1, "EXPECTED": 0}.items():
         monkeypatch.setattr(search, name, value)
     monkeypatch.setattr(results_module, "COUNTED", 5)
     monkeypatch.setattr(results_module, "RANKED", 5)
