@@ -77,15 +77,19 @@ class Scope:
 
 
 def _measure(rows: ExplanationQuerySet, most: int) -> tuple[int, int, int]:
-    """Return how many rows there are, at most one more than `most`, with their lowest and highest id. One query.
+    """Return how many rows there are, with their lowest and highest id; of more than `most` that alone. One query.
 
-    In SQL, since the ORM takes longer to write it than the database to answer.
+    That there are more is seen by skipping them, in a fifth of the time. In SQL, since the ORM takes longer to write it
+    than the database to answer.
     """
-    sql, parameters = rows.order_by().values("id")[: most + 1].query.sql_with_params()
+    sql, parameters = rows.order_by().values("id").query.sql_with_params()
+    beyond = f"WITH beyond (is_there) AS (SELECT EXISTS ({sql} LIMIT 1 OFFSET {most}))"
+    measured = "count(*), coalesce(min(id), 0), coalesce(max(id), 0), (SELECT is_there FROM beyond)"
+    few = f"({sql} LIMIT CASE WHEN (SELECT is_there FROM beyond) THEN 0 ELSE -1 END)"  # noqa: S608
     with connections[rows.db].cursor() as cursor:
-        cursor.execute(f"SELECT count(*), coalesce(min(id), 0), coalesce(max(id), 0) FROM ({sql})", parameters)  # noqa: S608
-        count, lowest, highest = cursor.fetchone()
-    return count, lowest, highest
+        cursor.execute(f"{beyond} SELECT {measured} FROM {few}", [*parameters, *parameters])  # noqa: S608
+        count, lowest, highest, are_more = cursor.fetchone()
+    return (most + 1, 0, 0) if are_more else (count, lowest, highest)
 
 
 def scope_of(rows: ExplanationQuerySet, criteria: Criteria) -> Scope:
