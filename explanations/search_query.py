@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from snowballstemmer.porter_stemmer import PorterStemmer
 
@@ -141,6 +141,14 @@ def _parse_part(part: re.Match[str], problems: list[str]) -> Term | None:
 # Marks
 
 
+def form_tests(term: Term) -> list[Callable[[str], bool]]:
+    """Return what tells, for each of a term's words, whether a folded word is a form of it."""
+    if not term.is_prefix:
+        return [partial(has_stem, wanted=stem(word)) for word in term.words]
+    *before, last = term.words
+    return [*(word.__eq__ for word in before), lambda word: word.startswith(last)]
+
+
 def find_marks(text: str, query: Query) -> list[tuple[int, int]]:
     """Return (start, end) of what the query matches in the text, in order, none overlapping."""
     words = split_words(text)
@@ -155,16 +163,10 @@ def find_marks(text: str, query: Query) -> list[tuple[int, int]]:
 
 
 def _find_term(words: Sequence[tuple[int, int, str]], term: Term) -> Iterable[tuple[int, int]]:
-    length = len(term.words)
-    wanted = term.words if term.is_prefix else [stem(word) for word in term.words]
-    for i in range(len(words) - length + 1):
-        here = words[i : i + length]
-        folded = [word for _, _, word in here]
-        if term.is_prefix:
-            matches = folded[:-1] == list(wanted[:-1]) and folded[-1].startswith(wanted[-1])
-        else:
-            matches = all(map(has_stem, folded, wanted))
-        if matches:
+    tests = form_tests(term)
+    for i in range(len(words) - len(tests) + 1):
+        here = words[i : i + len(tests)]
+        if all(is_form(word) for is_form, (_, _, word) in zip(tests, here, strict=True)):
             yield here[0][0], here[-1][1]
 
 

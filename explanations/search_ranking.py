@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from explanations.search_query import Query, Term, has_stem, split_words, stem
+from explanations.search_query import Query, Term, form_tests, split_words
 
 SATURATION, LENGTH_WEIGHT = 1.2, 0.75
 """BM25's k1 and b, as they are usually set."""
@@ -31,7 +31,7 @@ def rank(texts: Iterable[tuple[int, str, float | None]], query: Query) -> list[i
     """Return the ids of (id, text, score), the most relevant first; equals by score, the highest first."""
     rows = list(texts)
     words, lengths = _words([text for _, text, _ in rows])
-    counts = [_count(term, words, lengths) for term in query.terms if not term.is_excluded]
+    counts = _counts([term for term in query.terms if not term.is_excluded], words, lengths)
     ids = np.array([pk for pk, *_ in rows], dtype=np.int64)
     scores = np.array([np.nan if score is None else score for *_, score in rows], dtype=np.float64)
     # The last of the keys decides first; an undefined score comes last.
@@ -59,20 +59,23 @@ def _words(texts: Sequence[str]) -> tuple[list[str], Numbers]:
     return folded.decode().split(), np.diff(np.searchsorted(ends, blanks), prepend=0)
 
 
-def _count(term: Term, words: Sequence[str], lengths: Numbers) -> Numbers:
-    """Return how often a term occurs in each text [text], given `_words`."""
+def _counts(terms: Iterable[Term], words: Sequence[str], lengths: Numbers) -> list[Numbers]:
+    """Return how often each term occurs in each text [term][text], given `_words`."""
     texts = np.repeat(np.arange(len(lengths)), lengths)  # [word]
-    starts = np.arange(len(words) - len(term.words) + 1)
-    starts = starts[texts[starts] == texts[starts + len(term.words) - 1]]
-    for place, forms in enumerate(_forms(term, set(words))):
-        is_form = np.fromiter(map(forms.__contains__, words), np.bool_, len(words))
+    # A thousand texts have some hundred different words, asked once each.
+    different = set(words)
+    counts = []
+    for term in terms:
+        forms = [set(filter(is_form, different)) for is_form in form_tests(term)]
+        counts.append(np.bincount(texts[_starts(forms, words, texts)], minlength=len(lengths)))
+    return counts
+
+
+def _starts(forms: Sequence[set[str]], words: Sequence[str], texts: Numbers) -> Numbers:
+    """Return the places of words from which on words of these forms follow one another in one text."""
+    starts: Numbers = np.arange(len(words) - len(forms) + 1)
+    starts = starts[texts[starts] == texts[starts + len(forms) - 1]]
+    for place, known in enumerate(forms):
+        is_form = np.fromiter(map(known.__contains__, words), np.bool_, len(words))
         starts = starts[is_form[starts + place]]
-    return np.bincount(texts[starts], minlength=len(lengths))
-
-
-def _forms(term: Term, words: Iterable[str]) -> list[set[str]]:
-    """Return which of different words each of a term's may be: a thousand texts have some hundred, asked once each."""
-    if not term.is_prefix:
-        return [{word for word in words if has_stem(word, wanted)} for wanted in map(stem, term.words)]
-    *before, last = term.words
-    return [*({word} for word in before), {word for word in words if word.startswith(last)}]
+    return starts
