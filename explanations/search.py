@@ -163,11 +163,11 @@ class SqliteEngine:
         if lead == self.STEMS and self._are_common(rows.db, query):
             # The rows have passed the filters already.
             where, parameters = self._joined(self._matches(query, lead))
-            sql = f"EXISTS (SELECT 1 FROM {lead} WHERE {where} AND {lead}.rowid = explanations_explanation.id)"  # noqa: S608
+            sql = f"EXISTS (SELECT 1 FROM {lead} WHERE {where} AND {lead}.rowid = {TABLE}.id)"  # noqa: S608
         else:
             where, parameters = self._joined(self._conditions(scope, query, lead))
             # "+": the list is to be checked against, not to lead.
-            sql = f"+explanations_explanation.id IN (SELECT rowid FROM {lead} WHERE {where})"  # noqa: S608
+            sql = f"+{TABLE}.id IN (SELECT rowid FROM {lead} WHERE {where})"  # noqa: S608
         return rows.filter(RawSQL(sql, parameters, BooleanField()))  # noqa: S611
 
     def _are_common(self, using: str, query: Query) -> bool:
@@ -246,7 +246,7 @@ class PostgresEngine:
         sampled = self._sampled(rows, query, first, limit)
         if len(sampled) >= first > 0:
             return sampled, limit
-        sql, parameters = self._found(rows, query, limit, "id", "text", "score").query.sql_with_params()
+        sql, parameters = self._found(rows, query, "id", "text", "score")[:limit].query.sql_with_params()
         found = f"WITH found (id, text, score) AS MATERIALIZED ({sql})"
         with connections[rows.db].cursor() as cursor:
             cursor.execute(
@@ -260,7 +260,7 @@ class PostgresEngine:
         """Return the explanations that match, or None where they are more than `most`."""
         if self._sampled(rows, query, 1, most + 1):
             return None
-        sql, parameters = self._found(rows, query, most + 1, "id", "score").query.sql_with_params()
+        sql, parameters = self._found(rows, query, "id", "score")[: most + 1].query.sql_with_params()
         # Counted before any is handed over, which takes as long again.
         found = f"WITH found (id, score) AS MATERIALIZED ({sql}), counted AS (SELECT count(*) AS n FROM found)"  # noqa: S608
         with connections[rows.db].cursor() as cursor:
@@ -280,7 +280,7 @@ class PostgresEngine:
         pages of an answer agree, and it is in memory.
         """
         page = RawSQL("(ctid::text::point)[0]", (), FloatField())
-        sql, parameters = self._matching(rows, query).values_list("id", "text", "score", page).query.sql_with_params()
+        sql, parameters = self._found(rows, query, "id", "text", "score", page).query.sql_with_params()
         with connections[rows.db].cursor() as cursor:
             cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
             ((plan,),) = cursor.fetchone()
@@ -302,18 +302,17 @@ class PostgresEngine:
 
     def match(self, rows: ExplanationQuerySet, query: Query, scope: Scope) -> ExplanationQuerySet:  # noqa: ARG002
         """Return those of the rows that match, each row being looked at: the function has no index, "@@" has."""
+        return self._compared(rows, query, "ts_match_vq({}, {})")
+
+    def _found(self, rows: ExplanationQuerySet, query: Query, *columns: str | RawSQL) -> QuerySet[Any, Any]:
+        """Return columns of those of the rows that match, looked up in the index, in no order."""
+        return self._compared(rows, query, "{} @@ {}").order_by().values_list(*columns)
+
+    def _compared(self, rows: ExplanationQuerySet, query: Query, how: str) -> ExplanationQuerySet:
         for column, config, expression in self._asked(query.terms):
-            rows = rows.filter(_compared("ts_match_vq({}, {})", column, config, expression))
+            sql = how.format(f"{TABLE}.{column}", f"to_tsquery('{config}', %s)")
+            rows = rows.filter(RawSQL(sql, (expression,), BooleanField()))  # noqa: S611
         return rows
-
-    def _found(self, rows: ExplanationQuerySet, query: Query, limit: int, *columns: str) -> QuerySet[Any, Any]:
-        return self._matching(rows, query).values_list(*columns)[:limit]
-
-    def _matching(self, rows: ExplanationQuerySet, query: Query) -> ExplanationQuerySet:
-        """Return the rows that match, in no order."""
-        for column, config, expression in self._asked(query.terms):
-            rows = rows.filter(_compared("{} @@ {}", column, config, expression))
-        return rows.order_by()
 
     def _asked(self, terms: Sequence[Term]) -> list[tuple[str, str, str]]:
         """Return what to ask for these terms: columns, configurations and expressions."""
@@ -330,8 +329,3 @@ class PostgresEngine:
     def _quote(term: Term) -> str:
         words = ["'" + word.replace("\\", "\\\\").replace("'", "''") + "'" for word in term.words]
         return "(" + " <-> ".join(words) + (":*" if term.is_prefix else "") + ")"
-
-
-def _compared(how: str, column: str, config: str, expression: str) -> RawSQL:
-    sql = how.format(f"{TABLE}.{column}", f"to_tsquery('{config}', %s)")
-    return RawSQL(sql, (expression,), BooleanField())  # noqa: S611
