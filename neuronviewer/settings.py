@@ -206,12 +206,16 @@ def env_database(data: Path) -> dict[str, Any]:
             config["CONN_MAX_AGE"] = 0
             pool = {"min_size": 1, "max_size": pool_size, "timeout": SECONDS_FOR_A_CONNECTION}
             given = config.get("OPTIONS", {})
-            # A statement lives as long as its connection, which a pooler between would share. Only those of
-            # explanations.statements send their parameters apart, and so can be prepared.
-            config["OPTIONS"] = {**given, "pool": pool, "prepare_threshold": 0}
-            # Else a scan of a large table begins where another has come to, and each page of a search would be of other
-            # matches.
-            config["OPTIONS"]["options"] = f"-c synchronize_seqscans=off {given.get('options', '')}".rstrip()
+            config["OPTIONS"] = {
+                **given,
+                "pool": pool,
+                # A statement lives as long as its connection, which a pooler between would share. Only those of
+                # explanations.statements send their parameters apart, and so can be prepared.
+                "prepare_threshold": 0,
+                # Else a scan of a large table begins where another has come to, and each page of a search would be of
+                # other matches.
+                "options": f"-c synchronize_seqscans=off {given.get('options', '')}".rstrip(),
+            }
     else:
         raise ImproperlyConfigured(f"DATABASE_URL: {config['ENGINE']} is not supported; use sqlite: or postgres:")
     return config
