@@ -45,13 +45,15 @@ def histogram_of(records: Iterable[PackedRecord]) -> Histogram | None:
     if not distinct:
         return None
     values = np.concatenate(list(distinct.values()))
-    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    low, high = min(0.0, float(np.minimum.reduce(values))), max(0.0, float(np.maximum.reduce(values)))
     step = _step(high - low)
     first, last = math.floor(low / step), max(math.ceil(high / step), math.floor(low / step) + 1)
-    places = np.floor(values / step).astype(np.int64).clip(first, last - 1) - first
-    counts = np.bincount(places, minlength=last - first)
-    highest = math.log10(1 + counts.max())
-    heights = (np.log10(1 + counts) / highest * HEIGHT).tolist()
+    places = np.floor(values / step).astype(np.int64) - first
+    # The highest value may be where the last bar ends.
+    counts = np.bincount(np.minimum(places, last - first - 1), minlength=last - first).tolist()
+    most = max(counts)
+    highest = math.log10(1 + most)
+    heights = [math.log10(1 + count) / highest * HEIGHT for count in counts]
     bar = WIDTH / (last - first)
     return Histogram(
         tokens=len(values),
@@ -64,7 +66,7 @@ def histogram_of(records: Iterable[PackedRecord]) -> Histogram | None:
             _path(heights[:-first] if first else [], 0.0, bar),
             _path(heights[-first:], -first * bar, bar),
             _value_marks(low, high, first * step, bar / step),
-            _count_marks(int(counts.max()), highest),
+            _count_marks(most, highest),
         ),
     )
 
