@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
+from django.db import models
 
 from explanations.forms.neuron import PageState
 from explanations.models import Explanation, Flag, Neuron, Simulation
@@ -29,7 +30,16 @@ class ListedExplanation(msgspec.Struct, frozen=True):
     is_headline: bool
 
 
-explanations_of = Prepared(lambda neuron: Explanation.objects.filter(neuron=neuron).select_related("author"), int)
+_SHOWN = ("text", "source", "explainer", "dataset_position", "state", "score", "simulator", "created_at")
+
+
+def _with_authors(neuron: int) -> models.QuerySet[Explanation]:
+    # Of the author the name alone, not the password.
+    rows = Explanation.objects.filter(neuron=neuron).select_related("author")
+    return rows.only(*_SHOWN, "neuron", "parent", "job", "author__username")
+
+
+explanations_of = Prepared(_with_authors, int)
 simulations_of = Prepared(lambda neuron: Simulation.objects.filter(explanation__neuron=neuron).order_by("-id"), int)
 """All of a neuron's, the newest first."""
 _find_flags = Prepared(lambda neuron: Flag.objects.undecided().filter(explanation__neuron=neuron).order_by("id"), int)

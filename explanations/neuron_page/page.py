@@ -79,8 +79,8 @@ class NeuronPage(msgspec.Struct, frozen=True):
 
 def _with_all(slug: str, layer: int, index: int) -> NeuronQuerySet:
     neurons = Neuron.objects.filter(model__slug=slug, layer=layer, index=index)
-    # Without the model's long JSON, which this page does not show.
-    unseen = ("model__statistics", "model__highlights", "peak")
+    # Without what this page does not show: the model's long JSON, and times, which are to be read.
+    unseen = ("model__statistics", "model__highlights", "model__statistics_at", "model__created_at", "peak")
     # Mostly there is neither, and two index seeks here cost less than two queries that find nothing.
     more = {
         "has_jobs": Exists(Job.objects.unfinished().filter(neuron=OuterRef("pk"))),
