@@ -14,12 +14,12 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from functools import lru_cache
 from itertools import accumulate, chain, pairwise
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from django.utils.safestring import SafeString
 
-from explanations.escaping import escape
+from explanations.escaping import escape, in_ascii
 from explanations.pipeline.records import LEVELS, Floats
 
 EMPTY = "∅"
@@ -33,6 +33,8 @@ _PLAIN = bytes(range(ord(" "), ord("~") + 1))
 """What shows itself; of the rest, not all does not."""
 _ODD = re.compile(rb"[^\0]+")
 
+Pieces: TypeAlias = list[str]
+"""Safe markup that is still to be joined, with what it will stand in: so a page's excerpts are not copied thrice."""
 _Together = TypeVar("_Together", list[str], Floats)
 
 DIFFERS = 3
@@ -78,12 +80,11 @@ def escaped_token(token: str) -> str:
 @lru_cache(maxsize=1 << 16)
 def _rest_of_element(token: str) -> str:
     """Return a token's element from the end of its class on: `>text</b>`, with the escaped form where they differ."""
-    if not token:
-        return f' data-e=""><i>{EMPTY}</i></b>'
-    if token.isprintable() and _BLANK_LETTERS.isdisjoint(token) and not carrier_for(token):
-        return f">{escape(token)}</b>"
-    text = carrier_for(token) + "".join(escape(c) if is_plain(c) else f"<i>{escape(mark_of(c))}</i>" for c in token)
-    return f' data-e="{escape(escaped_token(token))}">{text}</b>'
+    if token and token.isprintable() and _BLANK_LETTERS.isdisjoint(token) and not carrier_for(token):
+        return in_ascii(f">{escape(token)}</b>")
+    shown = "".join(escape(c) if is_plain(c) else f"<i>{escape(mark_of(c))}</i>" for c in token)
+    text = carrier_for(token) + shown if token else f"<i>{EMPTY}</i>"
+    return in_ascii(f' data-e="{escape(escaped_token(token))}">{text}</b>')
 
 
 def rests(tokens: Sequence[str]) -> list[str]:
@@ -93,7 +94,7 @@ def rests(tokens: Sequence[str]) -> list[str]:
     even looking each up takes as long.
     """
     together = _BETWEEN.join(tokens)
-    rests = f">{escape(together)}</b>".replace(_BETWEEN, f"</b>{_BETWEEN}>").split(_BETWEEN)
+    rests = f">{in_ascii(escape(together))}</b>".replace(_BETWEEN, f"</b>{_BETWEEN}>").split(_BETWEEN)
     if len(rests) != len(tokens):
         return list(map(_rest_of_element, tokens))
     for place in _odd_places(together):
@@ -159,20 +160,20 @@ _OPEN_PAIR = {
 
 def shaded(tokens: Sequence[str], values: Floats, maximum: float) -> SafeString:
     """Return tokens as elements, each shaded by its value relative to `maximum`."""
-    return shaded_texts([tokens], [values], [maximum])[0]
+    return _joined(*shaded_texts([tokens], [values], [maximum]))
 
 
-def shaded_texts(texts: Sequence[Sequence[str]], values: Sequence[Floats], maxima: Sequence[float]) -> list[SafeString]:
+def shaded_texts(texts: Sequence[Sequence[str]], values: Sequence[Floats], maxima: Sequence[float]) -> list[Pieces]:
     """Return what `shaded` does for each of these texts, all at once. One that is there twice is escaped once."""
     distinct = {id(text): text for text in texts}
     rests = dict(zip(distinct, _rests_of(list(distinct.values())), strict=True))
     opened = opened_parts(values, maxima)
-    return [_woven(opens, rests[id(text)]) for text, opens in zip(texts, opened, strict=True)]
+    return [weave(opens, rests[id(text)]) for text, opens in zip(texts, opened, strict=True)]
 
 
 def overlaid(
     tokens: Sequence[str], real: Floats, simulated: Floats, *, real_maximum: float, simulated_maximum: float
-) -> SafeString:
+) -> Pieces:
     """Return tokens as elements that carry both shades: real ("p", "n") and simulated ("s", "t").
 
     Those whose levels, both floored at zero, differ by `DIFFERS` or more carry "d".
@@ -180,14 +181,14 @@ def overlaid(
     shades = signed_shades(real, real_maximum), signed_shades(simulated, simulated_maximum)
     apart = np.abs(np.maximum(shades[0] - 1, 0) - np.maximum(shades[1] - 1, 0)) >= DIFFERS
     keys = zip(shades[0].tolist(), shades[1].tolist(), apart.tolist(), strict=True)
-    return _woven(list(map(_OPEN_PAIR.__getitem__, keys)), rests(tokens))
+    return weave(list(map(_OPEN_PAIR.__getitem__, keys)), rests(tokens))
 
 
 def shaded_by_level(pairs: Iterable[tuple[str, int]]) -> SafeString:
     """Return (token, level 0 to 10) pairs as elements; level 0 has no shade."""
     pairs = list(pairs)
     opens = [_OPEN[level + 1] if level else _OPEN[0] for _, level in pairs]
-    return _woven(opens, rests([token for token, _ in pairs]))
+    return _joined(weave(opens, rests([token for token, _ in pairs])))
 
 
 def opened_parts(parts: Sequence[Floats], maxima: Sequence[float]) -> list[list[str]]:
@@ -219,11 +220,11 @@ def _cut(together: _Together, parts: Sequence[Sized]) -> list[_Together]:
     return [together[start:end] for start, end in pairwise(ends)]
 
 
-def _woven(opens: Sequence[str], rests: Sequence[str]) -> SafeString:
-    return SafeString("".join(weave(opens, rests)))  # every token was escaped in `rests`
+def _joined(pieces: Pieces) -> SafeString:
+    return SafeString("".join(pieces))  # every token was escaped in `rests`
 
 
-def weave(*columns: Sequence[str]) -> list[str]:
+def weave(*columns: Sequence[str]) -> Pieces:
     """Return the columns' first entries, then their second ones, ... ValueError where they are not equally long."""
     parts = [""] * (len(columns) * len(columns[0]))
     for place, column in enumerate(columns):

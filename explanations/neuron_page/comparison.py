@@ -196,7 +196,7 @@ def _scored(found: FoundExcerpt, real: Drawn, simulated: Drawn, scale: _Scale, s
     assert found.tokens is not None
     values, score = (found.real, found.packed.simulated), found.packed.scores.ev_correlation
     if state.view == "side":
-        body = elements.side_by_side(real.markup, simulated.markup)
+        body = elements.side_by_side(real.pieces, simulated.pieces)
     else:
         both = markup.overlaid(found.tokens, *values, real_maximum=scale.real, simulated_maximum=scale.simulated)
         body = elements.overlaid(both)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from django.utils.safestring import SafeString
 
 from explanations import tokens as markup
 from explanations.pipeline.records import Floats
@@ -31,8 +30,8 @@ class Drawn(msgspec.Struct, frozen=True):
 
     values: str
     """as an attribute holds them"""
-    markup: SafeString
-    """of its tokens; empty without them"""
+    pieces: markup.Pieces
+    """of its tokens' markup; none without them"""
 
 
 def draw(strips: Sequence[Strip]) -> list[Drawn]:
@@ -43,6 +42,6 @@ def draw(strips: Sequence[Strip]) -> list[Drawn]:
         markup.shaded_texts([text for text, _ in texts], [s.values for _, s in texts], [s.maximum for _, s in texts])
     )
     return [
-        Drawn(values, SafeString() if strip.tokens is None else next(drawn))
+        Drawn(values, [] if strip.tokens is None else next(drawn))
         for strip, values in zip(strips, written, strict=True)
     ]

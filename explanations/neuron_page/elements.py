@@ -5,22 +5,19 @@ Titles are ours and figures are numbers; what is of a corpus comes as markup tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from django.utils.safestring import SafeString
 
-from explanations.escaping import escape
+from explanations.escaping import escape, in_ascii
 from explanations.templatetags.neurons import correlation, figure
+from explanations.tokens import Pieces
 
 NOT_STORED = '<p class="muted">The text of this excerpt is not stored; import the neuron’s activations again.</p>'
 
 
-def recorded_excerpt(
-    title: str, peak_name: str, peak: float | None, values: str, markup: SafeString | None
-) -> SafeString:
+def recorded_excerpt(title: str, peak_name: str, peak: float | None, values: str, markup: Pieces | None) -> SafeString:
     """Return a recorded excerpt; without markup it says that its text is not stored."""
     told = f'<span class="muted">{peak_name} {_figure(peak)}</span>'
-    body = NOT_STORED if markup is None else f'<p class="tokens">{markup}</p>'
+    body = [NOT_STORED] if markup is None else ['<p class="tokens">', *markup, "</p>"]
     return _excerpt(title, f'data-real="{values}"', told, body)
 
 
@@ -33,7 +30,7 @@ def scored_excerpt(
     real_values: str,
     simulated_values: str,
     is_calibrated: bool,
-    body: str,
+    body: Pieces,
 ) -> SafeString:
     """Return a simulated excerpt around the markup of its tokens."""
     correlated = f"undefined: {escape(why_undefined)}" if score is None else correlation(score)
@@ -50,29 +47,28 @@ def missing_excerpt(title: str, score: float | None, missing: str) -> SafeString
     )
 
 
-def escape_all(texts: Sequence[str]) -> list[str]:
-    """Return each text escaped, at once: a page has forty of other neurons."""
-    escaped = escape("\0".join(texts)).split("\0")
-    return escaped if len(escaped) == len(texts) else list(map(escape, texts))
+def side_by_side(real: Pieces, simulated: Pieces) -> Pieces:
+    return [
+        '<div class="pair"><div><span class="side small muted">Real</span><p class="tokens">',
+        *real,
+        '</p></div><div><span class="side small muted">Simulated</span><p class="tokens">',
+        *simulated,
+        "</p></div></div>",
+    ]
 
 
-def side_by_side(real: SafeString, simulated: SafeString) -> str:
-    return (
-        f'<div class="pair"><div><span class="side small muted">Real</span><p class="tokens">{real}</p></div>'
-        f'<div><span class="side small muted">Simulated</span><p class="tokens">{simulated}</p></div></div>'
-    )
+def overlaid(both: Pieces) -> Pieces:
+    return ['<div class="overlay"><p class="tokens">', *both, "</p></div>"]
 
 
-def overlaid(both: SafeString) -> str:
-    return f'<div class="overlay"><p class="tokens">{both}</p></div>'
-
-
-def _excerpt(title: str, data: str, told: str, body: str) -> SafeString:
+def _excerpt(title: str, data: str, told: str, body: Pieces) -> SafeString:
     name = escape(title)
-    return SafeString(  # escaped, or a number, or markup that is safe
+    head = (
         f'<div class="excerpt" tabindex="0" role="group" aria-label="{name}; left and right arrow keys walk its tokens"'
-        f' {data}>\n<p class="about small"><span>{name}</span> {told}</p>\n{body}\n</div>\n'
+        f' {data}>\n<p class="about small"><span>{name}</span> {told}</p>\n'
     )
+    # Safe: escaped, or a number, or markup that is safe.
+    return SafeString("".join([in_ascii(head), *body, "\n</div>\n"]))
 
 
 def _figure(value: float | None) -> str:

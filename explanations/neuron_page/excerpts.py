@@ -240,7 +240,7 @@ def _show(group: Group, strips: Sequence[tuple[Strip, Drawn]], state: PageState)
         ShownExcerpt(
             title := f"{group.title} {place}",
             elements.recorded_excerpt(
-                title, group.peak_name, peak, drawn.values, None if strip.tokens is None else drawn.markup
+                title, group.peak_name, peak, drawn.values, None if strip.tokens is None else drawn.pieces
             ),
             rows=value_rows(strip) if state.values else (),
         )

@@ -13,10 +13,9 @@ from django.utils.safestring import SafeString
 
 from explanations import tokens as markup
 from explanations.addresses import pattern
-from explanations.escaping import escape
+from explanations.escaping import escape, escape_all
 from explanations.import_commands import import_command
 from explanations.models import Neuron, SubjectModel
-from explanations.neuron_page.elements import escape_all
 from explanations.pipeline import packing
 from explanations.pipeline.packing import NeuronColumns, RelatedColumns, TokenColumns
 from explanations.pipeline.records import NeuronId

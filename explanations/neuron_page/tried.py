@@ -103,11 +103,11 @@ def _shown_simulation(
     return ShownSimulation(tried, score, element)
 
 
-def _body(tokens: Tokens, real: Floats, simulated: Floats, scale: float, view: str) -> str:
+def _body(tokens: Tokens, real: Floats, simulated: Floats, scale: float, view: str) -> markup.Pieces:
     most = float(LEVELS)
     if view == "overlay":
         return elements.overlaid(markup.overlaid(tokens, real, simulated, real_maximum=scale, simulated_maximum=most))
-    return elements.side_by_side(markup.shaded(tokens, real, scale), markup.shaded(tokens, simulated, most))
+    return elements.side_by_side(*markup.shaded_texts([tokens] * 2, [real, simulated], [scale, most]))
 
 
 def _newest_kept(neuron: int) -> TrialQuerySet:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
+from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from explanations import tokens
+from explanations.escaping import escape_all
 from explanations.pipeline.records import shade
 from explanations.templatetags.neurons import correlation, score_bar, signed, strip
 from explanations.tokens import visible_token
@@ -51,7 +53,8 @@ def test_a_token_that_is_not_shown_as_it_is_carries_its_escaped_form() -> None:
     markup = tokens.shaded(["a", "\n", '"\ud800'], np.array([0.0, 1.0, -1.0]), 1.0)
 
     assert markup == (
-        '<b>a</b><b class=p10 data-e="\\n"><i>↵</i></b><b class=n10 data-e="\\&#34;\\ud800">&#34;<i>\\ud800</i></b>'
+        '<b>a</b><b class=p10 data-e="\\n"><i>&#8629;</i></b>'
+        '<b class=n10 data-e="\\&#34;\\ud800">&#34;<i>\\ud800</i></b>'
     )
     markup.encode()
 
@@ -61,7 +64,7 @@ def test_markup_in_tokens_is_escaped() -> None:
     values = np.ones(len(hostile))
     for markup in (
         tokens.shaded(hostile, values, 1.0),
-        tokens.overlaid(hostile, values, values, real_maximum=1.0, simulated_maximum=1.0),
+        "".join(tokens.overlaid(hostile, values, values, real_maximum=1.0, simulated_maximum=1.0)),
         strip([(token, 3) for token in hostile]),
     ):
         assert re.findall(r"</?(\w+)", markup) == ["b"] * 2 * len(hostile)
@@ -80,13 +83,25 @@ def test_a_token_is_the_same_beside_others_and_alone(odd: str, place: int) -> No
     together = tokens.shaded(text, values, 1.0)
 
     assert together == "".join(tokens.shaded([t], values[i : i + 1], 1.0) for i, t in enumerate(text))
+    assert together.isascii()
+    shown = unescape("".join(re.findall(r"<b[^>]*>(.*?)</b>", together)).replace("<i>", "").replace("</i>", ""))
+    assert shown == "".join(map(visible_token, text))
+
+
+@pytest.mark.parametrize("texts", [[], ["a<b", "", "é ’ 語 \U0001f600", "'\"&amp;"], ["a\0<b", "é"]])
+def test_texts_are_escaped_in_ascii(texts: list[str]) -> None:
+    escaped = escape_all(texts)
+
+    assert list(map(unescape, escaped)) == texts
+    assert "".join(escaped).isascii()
+    assert "<" not in "".join(escaped)
 
 
 def test_many_texts_are_what_each_is_alone() -> None:
     texts, real = [["a", "<"], [], ["\n"]], [np.array([1.0, -0.5]), np.zeros(0), np.array([0.0])]
     simulated = [values * 2 for values in real]
 
-    drawn = tokens.shaded_texts([*texts, *texts], [*real, *simulated], [1.0] * 3 + [2.0] * 3)
+    drawn = ["".join(d) for d in tokens.shaded_texts([*texts, *texts], [*real, *simulated], [1.0] * 3 + [2.0] * 3)]
 
     assert drawn[:3] == [tokens.shaded(t, v, 1.0) for t, v in zip(texts, real, strict=True)]
     assert drawn[3:] == [tokens.shaded(t, v, 2.0) for t, v in zip(texts, simulated, strict=True)]
@@ -157,9 +172,9 @@ def test_values_of_a_neuron_that_is_never_positive_are_shaded_by_magnitude() -> 
 def test_overlaid_tokens_are_marked_where_real_and_simulated_differ(
     real: float, simulated: float, expected: str
 ) -> None:
-    markup = tokens.overlaid(["x"], np.array([real]), np.array([simulated]), real_maximum=10.0, simulated_maximum=10.0)
+    pieces = tokens.overlaid(["x"], np.array([real]), np.array([simulated]), real_maximum=10.0, simulated_maximum=10.0)
 
-    assert markup == f"{expected}x</b>"
+    assert "".join(pieces) == f"{expected}x</b>"
 
 
 def test_five_digits_tell_any_two_half_precision_numbers_apart() -> None:
