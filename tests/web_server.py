@@ -40,13 +40,16 @@ class WebServer:
         self.process.wait()
 
 
-def start_web(processes: int, environment: Mapping[str, str] | None = None) -> WebServer:
+SITE = "neuronviewer.wsgi"
+
+
+def start_web(processes: int, environment: Mapping[str, str] | None = None, application: str = SITE) -> WebServer:
     """Start a web server with so many processes that answer; it may not answer yet."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(512)
         command = [
-            *(sys.executable, "-m", "gunicorn", "neuronviewer.wsgi", "--no-control-socket", "--log-level=warning"),
+            *(sys.executable, "-m", "gunicorn", application, "--no-control-socket", "--log-level=warning"),
             *("--worker-class=gthread", f"--threads={THREADS}", f"--workers={processes}", "--keep-alive=15"),
             *("--graceful-timeout=3", f"--bind=fd://{listener.fileno()}"),
         ]
@@ -57,9 +60,9 @@ def start_web(processes: int, environment: Mapping[str, str] | None = None) -> W
 
 
 @contextmanager
-def run_web(processes: int, environment: Mapping[str, str] | None = None) -> Iterator[int]:
+def run_web(processes: int, environment: Mapping[str, str] | None = None, application: str = SITE) -> Iterator[int]:
     """Start a web server, give its port once pages come, and stop it in the end."""
-    server = start_web(processes, environment)
+    server = start_web(processes, environment, application)
     try:
         await_answers(server, 20 * processes)
         yield server.port

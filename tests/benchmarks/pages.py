@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle, islice
 from pathlib import Path
 
 from django.contrib.auth.models import User
@@ -18,9 +19,13 @@ from django.test import Client, override_settings
 from django.urls import include, path
 
 from explanations.models import Neuron, SubjectModel
-from tests.benchmarks.protocol import Bench, Pair, Skipped, figure, ratio
+from tests.benchmarks.one_visitor import Visitor
+from tests.benchmarks.protocol import Bench, Pair, Skipped, Taken, figure, ratio
+from tests.web_server import run_web
 
 VISITS, QUICK_VISITS = 300, 30
+TURN = 30
+"""Pages that one visitor looks at before it is the other's turn."""
 ACCEPTED = {"accept-encoding": "gzip"}
 PLAIN = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
 
@@ -54,20 +59,31 @@ def _places(count: int) -> list[str]:
 
 @ratio(
     "neuron page",
-    subject="a neuron's page, another at each call",
+    subject="what a web server takes for a neuron's page, another at each call, with one visitor",
     floor="the base template and one query",
     at_most=4.0,
     # The first rounds are those of a process that has just started.
     rounds=40,
 )
 def neuron_page(bench: Bench) -> Iterator[Pair]:
-    with visitor() as client:
-        places = _places(QUICK_VISITS if bench.is_quick else VISITS)
-        turn = iter(range(10**9))
+    places = cycle(_places(QUICK_VISITS if bench.is_quick else VISITS))
+    with run_web(1, application="tests.benchmarks.emptiest_site") as port, Visitor(port) as one:
         yield Pair(
-            floor=lambda: _seen(client, "/emptiest/"),
-            subject=lambda: _seen(client, places[next(turn) % len(places)]),
+            floor=lambda: Taken(one.seconds_for(["/emptiest/"] * TURN) / TURN),
+            subject=lambda: Taken(one.seconds_for(islice(places, TURN)) / TURN),
         )
+
+
+@ratio(
+    "neuron page, without a web server",
+    subject="the same without a web server, by Django's test client in this process",
+    floor="the base template and one query",
+    rounds=40,
+)
+def neuron_page_alone(bench: Bench) -> Iterator[Pair]:
+    with visitor() as client:
+        places = cycle(_places(QUICK_VISITS if bench.is_quick else VISITS))
+        yield Pair(floor=lambda: _seen(client, "/emptiest/"), subject=lambda: _seen(client, next(places)))
 
 
 @figure("neuron page, p95", what="95 of 100 neurons' pages take at most, one visitor", unit="ms", at_most=25.0)

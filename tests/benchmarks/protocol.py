@@ -19,7 +19,7 @@ class Skipped(Exception):  # noqa: N818  it is what happened, not a mistake
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a call measured of itself: seconds, or anything else that is the same of floor and subject."""
+    """What a call measured of itself: seconds, or a throughput where the ratio is to be `at_least` something."""
 
     amount: float
 

@@ -44,10 +44,10 @@ def _row(measurement: Measurement, result: Result) -> Row:
         spread = f"{_number(result.low)} to {_number(result.high)}" if result.rounds > 1 else ""
         return (*place, "", value, "", spread, "", target, verdict)
     cpu = f"{result.cpu_ratio:.2f}" if result.cpu_ratio else ""
-    timed = (
-        (_seconds(result.floor), _seconds(result.subject)) if cpu else (_number(result.floor), _number(result.subject))
-    )
-    return (*place, *timed, f"{result.value:.2f}", f"{result.low:.2f} to {result.high:.2f}", cpu, target, verdict)
+    # What should be low are seconds; what should be high is a throughput.
+    written = _number if measurement.is_at_least else _seconds
+    taken = (written(result.floor), written(result.subject))
+    return (*place, *taken, f"{result.value:.2f}", f"{result.low:.2f} to {result.high:.2f}", cpu, target, verdict)
 
 
 def _target(measurement: Measurement) -> str:

@@ -70,6 +70,14 @@ def test_a_verdict_follows_from_the_target(limit: float | None, is_at_least: boo
     assert report.rows([given], [run(given, BENCH)])[0][-1] == verdict
 
 
+@pytest.mark.parametrize(("is_at_least", "written"), [(False, ("20 ms", "30 ms")), (True, ("0.02", "0.03"))])
+def test_what_calls_measure_of_themselves_are_seconds_or_a_throughput(
+    is_at_least: bool, written: tuple[str, str]
+) -> None:
+    given = measurement(pair_of(0.02, 0.03), is_at_least=is_at_least)
+    assert report.rows([given], [run(given, BENCH)])[0][2:4] == written
+
+
 def test_what_cannot_be_measured_says_why() -> None:
     def function(_bench: Bench) -> Iterator[Pair]:
         raise Skipped("no torch")
