@@ -10,7 +10,7 @@ A measurement is a function in any module of this package, found by itself:
         yield Pair(floor=lambda: client.get("/empty/"), subject=lambda: client.get(bench.neuron_url()))
         ...                                              # and tidied up behind it
 
-The harness calls floor and subject by turns, each as often as makes some 20 ms, and reports the median of the
+The harness calls floor and subject by turns, each as often as makes some 100 ms, and reports the median of the
 rounds' ratios, their quartiles, the ratio of this process's CPU time, and whether the target is met. A callable that
 returns `Taken(seconds)` is believed instead of timed: for work in other processes, or where only a part of the call
 counts. `at_least` in place of `at_most` is for what should be high, such as the throughput of two workers over one.
