@@ -83,6 +83,16 @@ class Shape:
         indexes = [n for n in range(self.neurons_per_layer) if n in selection.neurons]
         return {layer: indexes for layer in range(self.layers) if layer in selection.layers} if indexes else {}
 
+    def describe_left_out(self, selection: Selection) -> str:
+        """Return in words what is chosen of layers and neurons that there are not; empty where all are there."""
+        chosen = (("layers", selection.layers, self.layers), ("neurons", selection.neurons, self.neurons_per_layer))
+        beyond = [
+            f"{what} from {count:,} to {numbers.end - 1:,}"
+            for what, numbers, count in chosen
+            if numbers.end is not None and numbers.end > count
+        ]
+        return " and ".join(beyond)
+
 
 def find_shape(
     selection: Selection, card: Card | None, model: SubjectModel | None, neurons_per_layer: int | None

@@ -260,6 +260,13 @@ def test_neurons_beyond_the_shape_are_refused(server: DatasetServer, settings: A
         call_command("import_dataset", "public", model="gpt2-small", layers="12")
 
 
+def test_chosen_neurons_beyond_the_shape_are_named_and_left_out(server: DatasetServer) -> None:
+    assert "left out" not in run(server)
+    said = run(server, layers="1-3", neurons="1,7")
+    assert "not in tiny, and left out: layers from 2 to 3 and neurons from 2 to 7\n" in said
+    assert SubjectModel.objects.get().layers == 2
+
+
 def test_kinds_that_were_not_published_are_not_asked_for(server: DatasetServer, settings: Any) -> None:
     settings.PUBLIC_DATA_URL = server.url
     with pytest.raises(CommandError, match="--kinds: of gpt2-small, only activations, explanations were published"):

@@ -95,6 +95,8 @@ class Command(BaseCommand):
                 f"nothing to import: {options['model']} has layers 0 to {shape.layers - 1:,} with neurons 0 to"
                 f" {shape.neurons_per_layer - 1:,} each, and none of them is chosen"
             )
+        if left_out := shape.describe_left_out(selection):
+            self.stdout.write(f"not in {options['model']}, and left out: {left_out}")
         with closing(open_web(base, options)) as source:
             probed = neurons_to_probe(places, shape.layers, shape.neurons_per_layer)
             prefix, kinds = find_dataset(source, options["model"], selection.kinds, probed)
