@@ -27,17 +27,22 @@ def dataset(bench: Bench) -> tuple[Path, int]:
     folder = bench.folder / f"sample-{count}"
     if not folder.exists():
         partial = bench.folder / f"sample-{count}.partial{os.getpid()}"
-        command = [sys.executable, "-m", "tests.benchmarks.public_sample", str(partial), str(count)]
         subprocess.run(
-            command, env={**os.environ, "DATABASE_URL": "sqlite://:memory:"}, cwd=settings.BASE_DIR, check=True
+            [sys.executable, "-m", "tests.benchmarks.public_sample", str(partial), str(count)],
+            env=_environment(),
+            cwd=settings.BASE_DIR,
+            check=True,
         )
         partial.rename(folder)
     return folder, count
 
 
-def _start(arguments: list[str], database: str = "") -> subprocess.Popen[bytes]:
-    """Start one of this package's programs, on a database if it needs one."""
-    environment = {**os.environ, "DATABASE_URL": database or "sqlite://:memory:"}
+def _environment(database: str = "sqlite://:memory:") -> dict[str, str]:
+    return {**os.environ, "DATABASE_URL": database}
+
+
+def _start(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start one of this package's programs."""
     return subprocess.Popen(
         [sys.executable, "-m", *arguments], env=environment, cwd=settings.BASE_DIR, stdout=subprocess.PIPE
     )
@@ -57,14 +62,15 @@ def _import(bench: Bench) -> Iterator[subprocess.Popen[bytes]]:
     """Give an import of the dataset into an empty database, just started."""
     folder, _ = dataset(bench)
     with bench.empty_database() as database:
+        environment = _environment(database)
         # By a process of its own, as people do it: what migrating leaves in a process is not there when one imports.
         subprocess.run(
             [sys.executable, "manage.py", "migrate", "--verbosity=0"],
-            env={**os.environ, "DATABASE_URL": database},
+            env=environment,
             cwd=settings.BASE_DIR,
             check=True,
         )
-        yield _start(["tests.benchmarks.timed_import", str(folder)], database)
+        yield _start(["tests.benchmarks.timed_import", str(folder)], environment)
 
 
 def import_once(bench: Bench) -> float:
@@ -87,7 +93,7 @@ def measure_import(bench: Bench) -> Iterator[Pair]:
     for package in ("explanations", "neuronviewer", "tests"):
         compileall.compile_dir(settings.BASE_DIR / package, quiet=2)
     yield Pair(
-        floor=lambda: Taken(_finish(_start(["tests.benchmarks.bare_decoding", str(folder)]))),
+        floor=lambda: Taken(_finish(_start(["tests.benchmarks.bare_decoding", str(folder)], _environment()))),
         subject=lambda: Taken(import_once(bench)),
     )
 
