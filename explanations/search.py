@@ -18,8 +18,6 @@ from django.db.models.expressions import RawSQL
 from explanations.search_query import Query, Term
 
 if TYPE_CHECKING:
-    from django.db.models import QuerySet
-
     from explanations.models import SubjectModel
     from explanations.querysets import ExplanationQuerySet
     from explanations.search_scope import Scope
@@ -32,14 +30,17 @@ COMMON = 1 / 8
 SAMPLED = 2_000
 """Matches from whose density SQLite tells how common a query's are."""
 
-SAMPLE = 1 / 16
-"""The share of a table's pages, at most, in which PostgreSQL sees whether matches are too many to be counted."""
-SAMPLED_PAGES, SAMPLED_MATCHES = 2_500, 4_000
-"""Pages of a sample, at most, and matches in it at which reading ends: to count 10,000 takes no longer than more."""
+SAMPLES = ((1 / 64, 625), (1 / 16, 2_500))
+"""The samples of a table in which PostgreSQL sees whether matches are too many to be counted, the smaller one first:
+the share of the table's pages, and pages, at most. To count 10,000 matches takes as long as the larger one."""
 DEVIATIONS = 8
 """How much more than is usual makes sure: it happens by chance in one of a hundred trillion samples."""
-EXPECTED = 1.15
-"""How many times what makes sure the planner must expect for a sample to be worth its time."""
+EXPECTED = 1.05
+"""How many times what makes sure must be expected for a sample to be worth its time."""
+READ = 20_000
+"""Rows that filters leave, at most, for PostgreSQL to look for a phrase in each of them."""
+SELDOM = 1 / 100
+"""The share of those rows below which it is looked up in the index all the same."""
 
 
 def _enough(matches: int, share: float) -> float:
@@ -50,11 +51,6 @@ def _enough(matches: int, share: float) -> float:
     """
     usual = matches * share
     return usual + DEVIATIONS * (math.sqrt(usual) + 1)
-
-
-def _worth_sampling(first: int, limit: int, share: float) -> float:
-    """Return how many matches must be expected for a sample to hold `first` of them, and to make sure of `limit`."""
-    return EXPECTED * max(first, _enough(limit, share)) / share
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +222,10 @@ class SqliteEngine:
         return f'"{quoted}"' + ("*" if term.is_prefix else "")
 
 
+_BY_INDEX, _EACH = "{} @@ {}", "ts_match_vq({}, {})"
+"""How PostgreSQL compares a column with a query: the operator has an index, its function has not."""
+
+
 class PostgresEngine:
     """Two generated columns, of stems and of words. Every word is quoted."""
 
@@ -243,10 +243,10 @@ class PostgresEngine:
 
         Which of more are found is left to the database, which takes those that it comes upon soonest.
         """
-        sampled = self._sampled(rows, query, first, limit)
-        if len(sampled) >= first > 0:
-            return sampled, limit
-        sql, parameters = self._found(rows, query, "id", "text", "score")[:limit].query.sql_with_params()
+        expected = self._expected(rows, query)
+        are_more = self._are_surely(rows, query, expected, limit)
+        matching = self._matching(rows, query, expected).values_list("id", "text", "score")
+        sql, parameters = matching[: first if are_more else limit].query.sql_with_params()
         found = f"WITH found (id, text, score) AS MATERIALIZED ({sql})"
         with connections[rows.db].cursor() as cursor:
             cursor.execute(
@@ -254,13 +254,16 @@ class PostgresEngine:
                 [*parameters, first],
             )
             matches = cursor.fetchall()
-        return [match[:3] for match in matches], matches[0][3] if matches else 0
+        count = matches[0][3] if matches else 0
+        return [match[:3] for match in matches], limit if are_more else count
 
     def find(self, rows: ExplanationQuerySet, query: Query, scope: Scope, most: int) -> list[Found] | None:  # noqa: ARG002
         """Return the explanations that match, or None where they are more than `most`."""
-        if self._sampled(rows, query, 1, most + 1):
+        expected = self._expected(rows, query)
+        if self._are_surely(rows, query, expected, most + 1):
             return None
-        sql, parameters = self._found(rows, query, "id", "score")[: most + 1].query.sql_with_params()
+        matching = self._matching(rows, query, expected).values_list("id", "score")
+        sql, parameters = matching[: most + 1].query.sql_with_params()
         # Counted before any is handed over, which takes as long again.
         found = f"WITH found (id, score) AS MATERIALIZED ({sql}), counted AS (SELECT count(*) AS n FROM found)"  # noqa: S608
         with connections[rows.db].cursor() as cursor:
@@ -273,40 +276,65 @@ class PostgresEngine:
         count = matches[0][0]
         return None if count > most else [match[1:] for match in matches[:count]]
 
-    def _sampled(self, rows: ExplanationQuerySet, query: Query, first: int, limit: int) -> list[Text]:
-        """Return `first` matches from a sample that shows that there are `limit` and more; none where it does not.
+    def _expected(self, rows: ExplanationQuerySet, query: Query) -> int:
+        """Return how many matches the planner expects."""
+        return self._planned(self._looked_up(rows, query))
 
-        Three queries; one where the planner does not expect that many. It is always the same part of the table: so the
-        pages of an answer agree, and it is in memory.
-        """
-        page = RawSQL("(ctid::text::point)[0]", (), FloatField())
-        sql, parameters = self._found(rows, query, "id", "text", "score", page).query.sql_with_params()
+    @staticmethod
+    def _planned(rows: ExplanationQuerySet) -> int:
+        sql, parameters = rows.order_by().values("id").query.sql_with_params()
         with connections[rows.db].cursor() as cursor:
             cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
             ((plan,),) = cursor.fetchone()
-            expected = plan["Plan"]["Plan Rows"]
-            if expected < _worth_sampling(first, limit, SAMPLE):
-                return []
+        return plan["Plan"]["Plan Rows"]  # type: ignore[no-any-return]
+
+    def _are_surely(self, rows: ExplanationQuerySet, query: Query, expected: float, limit: int) -> bool:
+        """Return whether a sample of the table shows that there are `limit` matches and more; False where it does not.
+
+        Three queries at most; none where not that many are `expected`. A sample is always of the same pages, so that
+        the pages of an answer agree.
+        """
+        largest, _ = SAMPLES[-1]
+        if expected * largest < EXPECTED * _enough(limit, largest):
+            return False
+        page = RawSQL("(ctid::text::point)[0]", (), FloatField())
+        sql, parameters = self._looked_up(rows, query).values_list(page).query.sql_with_params()
+        table = f'FROM "{TABLE}"'
+        with connections[rows.db].cursor() as cursor:
             cursor.execute("SELECT relpages FROM pg_class WHERE oid = %s::regclass", [TABLE])
             (pages,) = cursor.fetchone()
-            share = min(SAMPLE, SAMPLED_PAGES / max(pages, 1))
-            if expected < _worth_sampling(first, limit, share):
-                return []
-            part, table = f"TABLESAMPLE SYSTEM ({100 * share}) REPEATABLE (1)", f'FROM "{TABLE}"'
-            found = f"WITH found (id, text, score, page) AS MATERIALIZED ({sql.replace(table, f'{table} {part}', 1)}"
-            counted = "SELECT id, text, score, (SELECT count(DISTINCT page) FROM found) FROM found ORDER BY id LIMIT %s"
-            cursor.execute(f"{found} LIMIT %s) {counted}", [*parameters, SAMPLED_MATCHES, first])
-            matches = cursor.fetchall()
-        filled = matches[0][3] if matches else 0
-        return [match[:3] for match in matches] if filled >= _enough(limit, share) else []
+            for part, most in SAMPLES:
+                share = min(part, most / max(pages, 1))
+                if expected * share < EXPECTED * _enough(limit, share):
+                    continue
+                sampled = sql.replace(table, f"{table} TABLESAMPLE SYSTEM ({100 * share}) REPEATABLE (1)", 1)
+                cursor.execute(f"SELECT count(DISTINCT page) FROM ({sampled}) AS found (page)", parameters)  # noqa: S608
+                (filled,) = cursor.fetchone()
+                if filled >= _enough(limit, share):
+                    return True
+                # What was seen tells more than the planner, of phrases above all.
+                expected = filled / share
+        return False
 
     def match(self, rows: ExplanationQuerySet, query: Query, scope: Scope) -> ExplanationQuerySet:  # noqa: ARG002
-        """Return those of the rows that match, each row being looked at: the function has no index, "@@" has."""
-        return self._compared(rows, query, "ts_match_vq({}, {})")
+        """Return those of the rows that match, each row being looked at."""
+        return self._compared(rows, query, _EACH)
 
-    def _found(self, rows: ExplanationQuerySet, query: Query, *columns: str | RawSQL) -> QuerySet[Any, Any]:
-        """Return columns of those of the rows that match, looked up in the index, in no order."""
-        return self._compared(rows, query, "{} @@ {}").order_by().values_list(*columns)
+    def _looked_up(self, rows: ExplanationQuerySet, query: Query) -> ExplanationQuerySet:
+        """Return those of the rows that match, in no order, looked up in the index."""
+        return self._compared(rows, query, _BY_INDEX).order_by()
+
+    def _matching(self, rows: ExplanationQuerySet, query: Query, expected: int) -> ExplanationQuerySet:
+        """Return those of the rows that match, in no order, in the way that finds them soonest. A query for a phrase.
+
+        The index does not know which words follow which: it lists all rows of either, and the planner takes that for
+        nothing.
+        """
+        if any(len(term.words) > 1 for term in query.terms):
+            left = self._planned(rows)
+            if left <= READ and expected >= SELDOM * left:
+                return self._compared(rows, query, _EACH).order_by()
+        return self._looked_up(rows, query)
 
     def _compared(self, rows: ExplanationQuerySet, query: Query, how: str) -> ExplanationQuerySet:
         for column, config, expression in self._asked(query.terms):
