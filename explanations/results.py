@@ -131,13 +131,19 @@ def _find_by_score(criteria: Criteria, scope: Scope, token: str, size: int) -> R
         page = Page(_fetch(part.ids), part.previous, part.next, part.problem)
     else:
         rows = Explanation.objects.narrowed(criteria, are_many=True)
-        page = paginate(search.engine(rows.db).match(rows, criteria.query, scope).with_neurons(), order, token, size)
+        page = _paginate(search.engine(rows.db).match(rows, criteria.query, scope), order, token, size)
     return _results(page, COUNTED + 1 if found is None else len(found))
+
+
+def _paginate(rows: ExplanationQuerySet, order: Order, token: str, size: int) -> Page[Explanation]:
+    """Return a page of these rows. Its ids come first: the ORM takes 5 ms to write and read fifty rows of a join."""
+    page = paginate(rows.only("score"), order, token, size)
+    return replace(page, rows=_fetch([row.pk for row in page.rows]))
 
 
 def _find_without_words(criteria: Criteria, token: str, size: int) -> Results:
     count = Explanation.objects.narrowed(criteria).order_by().values("id")[: COUNTED + 1].count()
-    rows = Explanation.objects.narrowed(criteria, are_many=count > COUNTED).with_neurons()
+    rows = Explanation.objects.narrowed(criteria, are_many=count > COUNTED)
     # Nothing found is nothing to look for again.
-    page = paginate(rows if count else rows.none(), ORDERS[criteria.sort], token, size)
+    page = _paginate(rows if count else rows.none(), ORDERS[criteria.sort], token, size)
     return _results(page, count)

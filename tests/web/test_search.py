@@ -684,7 +684,7 @@ def test_it_only_answers_get(client: Client, world: World, method: str) -> None:
         ("?q=-x", 1),
         ("?q=tuesday", 4),
         ("?q=tuesday&sort=score", 5),
-        ("?model=tiny&min_score=0.1", 4),
+        ("?model=tiny&min_score=0.1", 5),
         ("?q=zebra", 3),
         # PostgreSQL asks how many matches its planner expects, and for a phrase how many rows the filters leave.
         ("?q=%22tuesday 1%22", 4),
