@@ -280,6 +280,14 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         copy(tmp_path / "file")
 
 
+def test_a_target_that_was_never_migrated_is_refused(source: Path) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE django_migrations RENAME TO elsewhere")
+    reason = r'the target has no tables of this program \(relation "django_migrations" does not exist\): run '
+    with pytest.raises(CommandError, match=reason):
+        copy(source)
+
+
 # Digests
 
 

@@ -54,7 +54,9 @@ def _check_migrations(connection: BaseDatabaseWrapper, which: str, advice: str) 
             cursor.execute("SELECT app, name FROM django_migrations")
             applied = set(cursor.fetchall())
     except DatabaseError as error:
-        raise CommandError(f"{which} has no tables of this program ({str(error).strip()}): {advice}") from None
+        # What comes after the first line shows where in the SQL it was.
+        reason, *_ = str(error).strip().splitlines() or ["unknown error"]
+        raise CommandError(f"{which} has no tables of this program ({reason}): {advice}") from None
     if missing := sorted(".".join(key) for key in known - applied):
         raise CommandError(f"{which} lacks migrations ({', '.join(missing[:5])}): {advice}")
     if newer := sorted(".".join(key) for key in applied - known if key[0] in {app for app, _ in known}):
