@@ -43,6 +43,13 @@ class Outcome:
             self.problems += neuron.problems[: NAMED_PROBLEMS - len(self.problems)]
 
 
+def leave_pool() -> None:
+    """Have a connection of this process's own, if none is open yet: a pool is for many threads, and opens slower."""
+    if connection.connection is None:
+        options = {name: value for name, value in connection.settings_dict["OPTIONS"].items() if name != "pool"}
+        connection.settings_dict = {**connection.settings_dict, "OPTIONS": options}
+
+
 def close_database() -> None:
     """Close the connection and its pool, whose threads forbid a fork. The next query opens them again."""
     if connection.in_atomic_block:

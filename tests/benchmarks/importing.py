@@ -84,7 +84,7 @@ def import_once(bench: Bench) -> float:
     subject="import_dataset of 2,000 real neurons into an empty database, its processes' start included",
     floor="as many processes reading and decoding the same files with msgspec, every text and number of them",
     at_most=2.0,
-    rounds=5,
+    rounds=9,
 )
 def measure_import(bench: Bench) -> Iterator[Pair]:
     folder, _ = dataset(bench)

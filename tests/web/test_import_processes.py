@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
 
+from explanations.management import imports
 from tests.public_files import write_dataset
 from tests.web.processes import Databases
 
@@ -64,3 +66,15 @@ def test_processes_are_forked_and_the_database_answers_afterwards(databases: Dat
         assert "start fork 1" in several
     assert several[-1] == alone[-1]
     assert alone[-1].count("tokens such as") == 3
+
+
+@pytest.mark.parametrize(("is_open", "names"), [(False, {"options"}), (True, {"options", "pool"})])
+def test_a_command_leaves_the_pool_before_it_connects(
+    monkeypatch: pytest.MonkeyPatch, is_open: bool, names: set[str]
+) -> None:
+    given = {"OPTIONS": {"pool": {"min_size": 1}, "options": "-c a=b"}}
+    connection = SimpleNamespace(connection=object() if is_open else None, settings_dict=given)
+    monkeypatch.setattr(imports, "connection", connection)
+    imports.leave_pool()
+    assert connection.settings_dict["OPTIONS"].keys() == names
+    assert given["OPTIONS"].keys() == {"options", "pool"}

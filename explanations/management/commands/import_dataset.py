@@ -18,7 +18,7 @@ from explanations.importing.subject import ImportRefusedError, prepare_model
 from explanations.importing.wanted import plan_fetch
 from explanations.management.counting import counted
 from explanations.management.downloads import downloads_folder
-from explanations.management.imports import Outcome, close_database, run_import
+from explanations.management.imports import Outcome, close_database, leave_pool, run_import
 from explanations.management.remote_import import RemoteBatches, find_address, find_dataset, find_shape, is_remote
 from explanations.management.selection import Selection, add_selection_arguments, parse_selection
 from explanations.models import SubjectModel
@@ -66,6 +66,7 @@ class Command(BaseCommand):
             raise CommandError(f"--jobs: {options['jobs']} is not a number of processes; use 1 or more")
         if options["neurons_per_layer"] is not None and options["neurons_per_layer"] < 1:
             raise CommandError(f"--neurons-per-layer: {options['neurons_per_layer']} is below 1")
+        leave_pool()
         about = find_about(options["card"], options["model"])
         read = self.read_web if is_remote(options["source"]) else self.read_folder
         outcome = read(options, selection, about)
