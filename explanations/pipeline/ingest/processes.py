@@ -44,6 +44,9 @@ def default_processes(neurons: int) -> int:
 def _start_process(source: Source, kinds: Sequence[DataKind]) -> None:
     # Ctrl-C reaches every process of the terminal; only the one that holds the database answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Who stores goes first, so that little is left to be stored when all is decoded; and so does a web server.
+    if hasattr(os, "nice"):
+        os.nice(19)
     # A parent that is killed closes nothing: without this, its processes would wait for work for ever.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # What was here before stays: a forked process must not close what is its parent's, such as a connection.
