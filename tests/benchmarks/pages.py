@@ -67,7 +67,7 @@ def _places(count: int) -> list[str]:
 )
 def neuron_page(bench: Bench) -> Iterator[Pair]:
     places = cycle(_places(QUICK_VISITS if bench.is_quick else VISITS))
-    with run_web(1, application="tests.benchmarks.emptiest_site") as port, Visitor(port) as one:
+    with run_web(1, application="tests.emptiest_site") as port, Visitor(port) as one:
         yield Pair(
             floor=lambda: Taken(one.seconds_for(["/emptiest/"] * TURN) / TURN),
             subject=lambda: Taken(one.seconds_for(islice(places, TURN)) / TURN),
