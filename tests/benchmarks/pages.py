@@ -24,6 +24,8 @@ from tests.benchmarks.protocol import Bench, Pair, Skipped, Taken, figure, ratio
 from tests.web_server import run_web
 
 VISITS, QUICK_VISITS = 300, 30
+ROUNDS = 40
+"""Of a neuron's page: the first ones are those of a process that has just started."""
 TURN = 30
 """Pages that one visitor looks at before it is the other's turn."""
 ACCEPTED = {"accept-encoding": "gzip"}
@@ -57,16 +59,19 @@ def _places(count: int) -> list[str]:
     return [row.get_absolute_url() for row in rows.filter(pk__in=ids).select_related("model")]
 
 
+def _visited(bench: Bench) -> list[str]:
+    return _places(QUICK_VISITS if bench.is_quick else VISITS)
+
+
 @ratio(
     "neuron page",
     subject="what a web server takes for a neuron's page, another at each call, with one visitor",
     floor="the base template and one query",
     at_most=4.0,
-    # The first rounds are those of a process that has just started.
-    rounds=40,
+    rounds=ROUNDS,
 )
 def neuron_page(bench: Bench) -> Iterator[Pair]:
-    places = cycle(_places(QUICK_VISITS if bench.is_quick else VISITS))
+    places = cycle(_visited(bench))
     with run_web(1, application="tests.emptiest_site") as port, Visitor(port) as one:
         yield Pair(
             floor=lambda: Taken(one.seconds_for(["/emptiest/"] * TURN) / TURN),
@@ -78,18 +83,18 @@ def neuron_page(bench: Bench) -> Iterator[Pair]:
     "neuron page, without a web server",
     subject="the same without a web server, by Django's test client in this process",
     floor="the base template and one query",
-    rounds=40,
+    rounds=ROUNDS,
 )
 def neuron_page_alone(bench: Bench) -> Iterator[Pair]:
     with visitor() as client:
-        places = cycle(_places(QUICK_VISITS if bench.is_quick else VISITS))
+        places = cycle(_visited(bench))
         yield Pair(floor=lambda: _seen(client, "/emptiest/"), subject=lambda: _seen(client, next(places)))
 
 
 @figure("neuron page, p95", what="95 of 100 neurons' pages take at most, one visitor", unit="ms", at_most=25.0)
 def neuron_page_times(bench: Bench) -> float:
     with visitor() as client:
-        places = _places(QUICK_VISITS if bench.is_quick else VISITS)
+        places = _visited(bench)
         _seen(client, places[0])
         return percentile([milliseconds(client, place) for place in places])
 
