@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
+from explanations.management.copying.checks import describe
 from explanations.management.copying.copier import Copier
 from explanations.management.imports import INTERRUPTED
 from explanations.management.progress import show_progress
@@ -76,12 +77,3 @@ def source_settings(path: Path) -> dict[str, Any]:
         "PASSWORD": "",
         "OPTIONS": {"timeout": 30, "init_command": "PRAGMA query_only=ON; PRAGMA mmap_size=268435456"},
     }
-
-
-def describe(error: DatabaseError) -> str:
-    """Return a database's complaint in one line, with the row and column where it tells them."""
-    diagnosis = getattr(error.__cause__, "diag", None)
-    parts = [str(error).strip().splitlines()[0]]
-    if diagnosis is not None and diagnosis.context:
-        parts.append(diagnosis.context.splitlines()[0])
-    return ", ".join(parts)

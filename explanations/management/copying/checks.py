@@ -17,6 +17,15 @@ since PostgreSQL computes its own from the explanations; SQLite's version of the
 too; what SQLite keeps for itself, such as the statistics of an `ANALYZE`."""
 
 
+def describe(error: DatabaseError) -> str:
+    """Return a database's complaint in one line, with the row and column where it tells them."""
+    diagnosis = getattr(error.__cause__, "diag", None)
+    # What comes after the first line shows where in the SQL it was.
+    reason, *_ = str(error).strip().splitlines() or ["unknown error"]
+    context = diagnosis.context if diagnosis is not None else None
+    return f"{reason}, {context.splitlines()[0]}" if context else reason
+
+
 def check_source(source: BaseDatabaseWrapper) -> None:
     """CommandError unless the source holds this program's tables, all of them in their present form."""
     _check_migrations(source, "the source", "run migrate on it first, with DATABASE_URL set to its address")
@@ -54,9 +63,7 @@ def _check_migrations(connection: BaseDatabaseWrapper, which: str, advice: str) 
             cursor.execute("SELECT app, name FROM django_migrations")
             applied = set(cursor.fetchall())
     except DatabaseError as error:
-        # What comes after the first line shows where in the SQL it was.
-        reason, *_ = str(error).strip().splitlines() or ["unknown error"]
-        raise CommandError(f"{which} has no tables of this program ({reason}): {advice}") from None
+        raise CommandError(f"{which} has no tables of this program ({describe(error)}): {advice}") from None
     if missing := sorted(".".join(key) for key in known - applied):
         raise CommandError(f"{which} lacks migrations ({', '.join(missing[:5])}): {advice}")
     if newer := sorted(".".join(key) for key in applied - known if key[0] in {app for app, _ in known}):
